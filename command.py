@@ -1,0 +1,71 @@
+"""What every command of this project shares: its errors and exit codes, its threads and its device."""
+import contextlib
+import io
+import os
+import sys
+
+
+class UsageError(Exception):
+    """The user's mistake: one line that says what, which file or option, and what to do. Exit code 2."""
+
+
+class RunError(Exception):
+    """The run failed through no mistake in what was asked: one line. Exit code 1."""
+
+
+def run(main, argv=None):
+    """Call main(argv) as a command and return its exit code; people get one line in place of a traceback."""
+    try:
+        return main(sys.argv[1:] if argv is None else argv) or 0
+    except UsageError as error:
+        return complain(error, 2)
+    except RunError as error:
+        return complain(error, 1)
+    except OSError as error:
+        where = ' %s' % error.filename if error.filename else ''
+        return complain('%s:%s' % (error.strerror or error, where), 1)
+    except KeyboardInterrupt:
+        return complain('stopped', 130)
+
+
+def complain(message, exit_code):
+    sys.stdout.flush()
+    print('error: %s' % message, file=sys.stderr)
+    return exit_code
+
+
+def import_paddle(threads=None):
+    """Import Paddle so that it computes with `threads` threads (default: all cores that this process may use).
+
+    OpenMP reads its number once, when Paddle's library is loaded, so this comes before any other import of
+    paddle. Paddle's own default is one thread, and it prints a warning about any other number.
+    """
+    if 'paddle' in sys.modules:
+        return
+    threads = threads or len(os.sched_getaffinity(0))
+    os.environ['OMP_NUM_THREADS'] = os.environ['FLAGS_paddle_num_threads'] = str(threads)
+    os.environ.setdefault('GLOG_minloglevel', '2')
+    heard = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(heard):
+            import paddle.fluid  # noqa: F401
+    except ImportError as error:
+        if '.so' in str(error):
+            raise UsageError('OpenCV, which Paddle imports, lacks a system library (%s); on Debian and Ubuntu: '
+                             'apt-get install libsm6 libxext6 libxrender1 libglib2.0-0 libgomp1' % error)
+        raise UsageError('paddlepaddle 1.8.5 does not import here (%s); `make setup` installs it' % error)
+
+
+def choose_place(device):
+    """The fluid place for --device auto, cpu or gpu.
+
+    An Executor on a CUDAPlace that is not there ends the whole process without an exception, so the wheel and
+    the driver are asked first.
+    """
+    import paddle.fluid as fluid
+    has_gpu = fluid.core.is_compiled_with_cuda() and fluid.core.get_cuda_device_count() > 0
+    if device == 'gpu' and not has_gpu:
+        reason = ('this Paddle sees no GPU' if fluid.core.is_compiled_with_cuda()
+                  else 'this Paddle is the CPU wheel; `make setup GPU=1` installs the other')
+        raise UsageError('--device gpu: %s; use --device cpu or auto' % reason)
+    return fluid.CUDAPlace(0) if has_gpu and device != 'cpu' else fluid.CPUPlace()

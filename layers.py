@@ -1,0 +1,53 @@
+"""Convolution and batch normalisation whose variables have names of their own.
+
+Fluid names a parameter by a counter that runs over the whole process, so the same network built twice
+gets two sets of weights. Here every variable is named: two builds of a network, in one program or in
+several, are one network.
+"""
+import zlib
+
+import paddle.fluid as fluid
+
+BN_MOMENTUM = 0.99
+BN_EPSILON = 0.001
+
+
+def parameter(name, initializer=None, frozen=False):
+    """A ParamAttr for the variable `name`; a frozen one is read by the program and never updated by it."""
+    return fluid.ParamAttr(name=name, initializer=initializer, trainable=not frozen)
+
+
+def normal(name, std):
+    """Gaussian initial weights whose seed is the variable's name.
+
+    Without a seed of its own each initial-weight operation takes the program's, and all layers of one shape
+    start with the same weights.
+    """
+    seed = zlib.crc32(('%d/%s' % (fluid.default_startup_program().random_seed, name)).encode()) & 0x7fffffff
+    return fluid.initializer.NormalInitializer(0.0, std, seed=seed or 1)
+
+
+def conv2d(input, num_filters, filter_size, name, std, stride=1, frozen=False):
+    """Convolution with 'SAME' padding and a bias, variables `name`.w_0 and `name`.b_0.
+
+    input [N, C, H, W] -> [N, num_filters, ceil(H / stride), ceil(W / stride)].
+    """
+    return fluid.layers.conv2d(
+        input, num_filters, filter_size, stride=stride, padding='SAME',
+        param_attr=parameter(name + '.w_0', normal(name + '.w_0', std), frozen),
+        bias_attr=parameter(name + '.b_0', fluid.initializer.Constant(0.0), frozen))
+
+
+def batch_norm(input, name, frozen=False, scale=1.0, suffixes=('w_0', 'b_0', 'w_1', 'w_2')):
+    """Batch normalisation; `suffixes` name scale, shift, mean and variance, `scale` is the first one's start.
+
+    A training program moves the statistics of every network it runs, whether or not that network's weights
+    are frozen: G inside the D program would be updated twice. With momentum 1 a frozen one normalises by its
+    batch, as in training, and leaves the statistics alone.
+    """
+    scale_name, shift_name, mean_name, variance_name = ['%s.%s' % (name, suffix) for suffix in suffixes]
+    return fluid.layers.batch_norm(
+        input, momentum=1.0 if frozen else BN_MOMENTUM, epsilon=BN_EPSILON,
+        param_attr=parameter(scale_name, fluid.initializer.Constant(scale), frozen),
+        bias_attr=parameter(shift_name, fluid.initializer.Constant(0.0), frozen),
+        moving_mean_name=mean_name, moving_variance_name=variance_name)

@@ -2,10 +2,12 @@
 import contextlib
 import io
 import os
+import signal
 import sys
+import threading
 
 
-class UsageError(Exception):
+class UsageError(ValueError):
     """The user's mistake: one line that says what, which file or option, and what to do. Exit code 2."""
 
 
@@ -29,9 +31,41 @@ def run(main, argv=None):
 
 
 def complain(message, exit_code):
+    """Say what is wrong; -> exit_code."""
     sys.stdout.flush()
     print('error: %s' % message, file=sys.stderr)
     return exit_code
+
+
+class StopSignals:
+    """While it is entered, Ctrl-C and SIGTERM ask for an orderly stop: `received` is then the signal's number.
+
+    A second one ends the process at once. Python's own handlers wait until the Executor returns, so a thread
+    listens at the pipe into which the interpreter writes each signal as it comes.
+    """
+
+    def __enter__(self):
+        self.received = None
+        reader, writer = os.pipe()
+        os.set_blocking(writer, False)
+        self.pipe = reader, writer
+        self.earlier = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGINT, signal.SIGTERM)}
+        signal.set_wakeup_fd(writer)
+        threading.Thread(target=self.listen, daemon=True).start()
+        return self
+
+    def listen(self):
+        for number in iter(lambda: os.read(self.pipe[0], 1), b''):
+            if self.received:
+                os._exit(128 + self.received)
+            self.received = number[0]
+            print('\nstopping after this update; once more stops at once', file=sys.stderr)
+
+    def __exit__(self, *_):
+        signal.set_wakeup_fd(-1)
+        for number, handler in self.earlier.items():
+            signal.signal(number, handler)
+        os.close(self.pipe[1])
 
 
 def import_paddle(threads=None):

@@ -51,3 +51,11 @@ def batch_norm(input, name, frozen=False, scale=1.0, suffixes=('w_0', 'b_0', 'w_
         param_attr=parameter(scale_name, fluid.initializer.Constant(scale), frozen),
         bias_attr=parameter(shift_name, fluid.initializer.Constant(0.0), frozen),
         moving_mean_name=mean_name, moving_variance_name=variance_name)
+
+
+def variables_of(network, shape):
+    """{name: shape} of all variables of `network`, a function of one input of that shape, in order."""
+    program = fluid.Program()
+    with fluid.program_guard(program, fluid.Program()), fluid.unique_name.guard():
+        network(fluid.data('input', shape))
+    return {variable.name: tuple(variable.shape) for variable in program.list_vars() if variable.persistable}

@@ -1,0 +1,21 @@
+python := .venv/bin/python
+
+.PHONY: help setup train test lint clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s  %s\n", $$1, $$2 }' Makefile
+
+setup:  ## .venv with all that is needed; PYTHON=/path/to/python3.8 names the Python, GPU=1 takes Paddle's GPU wheel
+	@sh setup.sh
+
+train: setup  ## set-up, then train; ARGS='--data DIR ...' go to train.py
+	@$(python) train.py $(ARGS)
+
+test: setup  ## set-up, then all tests; ARGS='-k NAME ...' go to pytest
+	@$(python) -m pytest $(ARGS)
+
+lint: setup  ## set-up, then the style checks
+	@$(python) -m ruff check .
+
+clean:  ## remove .venv and caches; models, pictures and data stay
+	rm -rf .venv .pytest_cache .ruff_cache __pycache__ tests/__pycache__ benchmarks/__pycache__

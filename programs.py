@@ -1,0 +1,162 @@
+"""The three programs of the training, init-G, D and G, and the one that draws a sample.
+
+All variables have names of their own, so the programs share G, D and VGG19 through the scope that they run in.
+One startup program gives each variable its first value once.
+"""
+import collections
+
+import paddle.fluid as fluid
+from paddle.fluid import layers as fl
+
+from cpu_graph import for_cpu
+from srgan_d import SRGAN_d
+from srgan_g import SCALE, SRGAN_g
+from vgg19 import vgg19
+
+LEARNING_RATE = 'learning_rate'
+BETA1 = 0.9
+
+# How G is held to the content of the picture: weight of the pixel loss, VGG19's feature map, its weight and
+# scale, and the size to which pictures are brought for it. mse: SRGAN-MSE. pool5: the article's. vgg22 and vgg54:
+# the paper's, features divided by 12.75 (section 3.2).
+ContentLoss = collections.namedtuple('ContentLoss', 'pixel_weight feature percep_weight feature_scale size')
+CONTENT_LOSSES = {
+    'mse': ContentLoss(1.0, None, 0.0, None, None),
+    'pool5': ContentLoss(1.0, 'pool5', 2e-6, 1.0, 224),
+    'vgg54': ContentLoss(0.0, 'vgg54', 1.0, 1 / 12.75, None),
+    'vgg22': ContentLoss(0.0, 'vgg22', 1.0, 1 / 12.75, None),
+}
+
+Programs = collections.namedtuple('Programs', 'startup init_g d g sample')
+
+
+class Step:
+    """A program with what an Executor needs of it: the names that it is fed, and what it returns, by name."""
+
+    def __init__(self, program, feeds, fetches):
+        self.program, self.feeds, self.fetches = program, feeds, fetches
+
+    def run(self, exe, scope, feed):
+        """One run on those of `feed` that it wants -> {name: float for a loss or mean, else array}."""
+        values = exe.run(self.program, feed={name: feed[name] for name in self.feeds},
+                         fetch_list=list(self.fetches.values()), scope=scope)
+        return {name: value.item() if value.size == 1 else value for name, value in zip(self.fetches, values)}
+
+    def persistables(self):
+        """The names of the variables that the program keeps from run to run, in order."""
+        return sorted(variable.name for variable in self.program.list_vars()
+                      if variable.persistable and variable.name not in ('feed', 'fetch'))
+
+
+def build(crop_size, content_loss, adversarial_weight, seed, on_cpu):
+    """Programs(startup, init_g, d, g, sample), the last four of them Steps, for crops of one size.
+
+    `content_loss` is a key of CONTENT_LOSSES; `on_cpu` applies the rewrites of cpu_graph; `seed` determines all
+    initial values.
+    """
+    startup = fluid.Program()
+    startup.random_seed = seed
+    # Adam's moments get their names from a counter: a build of its own counts from zero.
+    with fluid.unique_name.guard():
+        return Programs(
+            startup,
+            init_g_step(startup, crop_size, on_cpu),
+            d_step(startup, crop_size, on_cpu),
+            g_step(startup, crop_size, CONTENT_LOSSES[content_loss], adversarial_weight, on_cpu),
+            sample_step(startup, on_cpu))
+
+
+def init_g_step(startup, crop_size, on_cpu):
+    """Pre-training: G and the pixel loss."""
+    program = fluid.Program()
+    with fluid.program_guard(program, startup):
+        t_image, t_target_image = picture_pair(crop_size)
+        l_g_pix = fl.mse_loss(SRGAN_g(t_image), t_target_image)
+        minimize(l_g_pix, 'init_g', on_cpu)
+    return Step(program, ['t_image', 't_target_image'], {'l_g_pix': l_g_pix})
+
+
+def d_step(startup, crop_size, on_cpu):
+    """D learns to tell real pictures from G's: BCE(D(real), 1) + BCE(D(G(lr)), 0). G is read, not changed."""
+    program = fluid.Program()
+    with fluid.program_guard(program, startup):
+        t_image, t_target_image = picture_pair(crop_size)
+        fake = SRGAN_g(t_image, frozen=True)
+        fake.stop_gradient = True
+        real_logits, fake_logits = SRGAN_d(t_target_image), SRGAN_d(fake)
+        fetches = {'l_d_real': cross_entropy(real_logits, 1.0), 'l_d_fake': cross_entropy(fake_logits, 0.0),
+                   'd_real': probability(real_logits), 'd_fake': probability(fake_logits)}
+        minimize(fetches['l_d_real'] + fetches['l_d_fake'], 'd', on_cpu)
+    return Step(program, ['t_image', 't_target_image'], fetches)
+
+
+def g_step(startup, crop_size, content, adversarial_weight, on_cpu):
+    """G learns to keep the content and to pass for real: -log D(G(lr)). D and VGG19 are read, not changed."""
+    program = fluid.Program()
+    feeds = ['t_image', 't_target_image']
+    with fluid.program_guard(program, startup):
+        t_image, t_target_image = picture_pair(crop_size)
+        fake = SRGAN_g(t_image)
+        losses = {'l_g_pix': fl.mse_loss(fake, t_target_image)}
+        loss = content.pixel_weight * losses['l_g_pix']
+        if content.feature:
+            seen, wanted = fake, t_target_image
+            if content.size:
+                seen = bilinear_resize(fake, content.size)
+                wanted = picture('vgg19_input', content.size)
+                feeds.append('vgg19_input')
+            losses['l_g_percep'] = content.feature_scale ** 2 * fl.mse_loss(
+                vgg19(seen, content.feature), vgg19(wanted, content.feature))
+            loss += content.percep_weight * losses['l_g_percep']
+        losses['l_g_gan'] = cross_entropy(SRGAN_d(fake, frozen=True), 1.0)
+        losses['g_loss'] = loss + adversarial_weight * losses['l_g_gan']
+        minimize(losses['g_loss'], 'g', on_cpu)
+    return Step(program, feeds, losses)
+
+
+def sample_step(startup, on_cpu):
+    """G as in use: test_im [N, 4H, 4W, 3] from t_image [N, H, W, 3] of any size. Changes nothing."""
+    program = fluid.Program()
+    with fluid.program_guard(program, startup):
+        test_im = fl.transpose(SRGAN_g(picture('t_image', None), frozen=True), [0, 2, 3, 1])
+        if on_cpu:
+            for_cpu(program)
+    return Step(program.clone(for_test=True), ['t_image'], {'test_im': test_im})
+
+
+def minimize(loss, name, on_cpu):
+    """Adam on what is not frozen in the loss's program; `name` keeps the stages' moments apart.
+
+    The learning rate is one variable of all programs, set from outside: two of Paddle's own schedules would
+    share a step counter and run at double speed.
+    """
+    if on_cpu:
+        for_cpu(fluid.default_main_program())
+    learning_rate = fl.create_global_var([1], 0.0, 'float32', persistable=True, name=LEARNING_RATE)
+    fluid.optimizer.Adam(learning_rate, beta1=BETA1, name=name).minimize(loss)
+
+
+def picture_pair(crop_size):
+    """The feeds of every training program, as NCHW: low resolution, and the crop that it comes from."""
+    return picture('t_image', crop_size // SCALE), picture('t_target_image', crop_size)
+
+
+def picture(name, size):
+    """A feed [N, size, size, 3], the article's layout, as [N, 3, size, size]. Size None takes any."""
+    return fl.transpose(fluid.data(name, [None, size, size, 3], 'float32'), [0, 3, 1, 2])
+
+
+def bilinear_resize(image, size):
+    """Equal to OpenCV's INTER_LINEAR, by which the real picture is resized: [N, 3, H, W] -> [N, 3, size, size]."""
+    return fl.image_resize(image, [size, size], resample='BILINEAR', align_corners=False, align_mode=0)
+
+
+def cross_entropy(logits, label):
+    """Mean binary cross-entropy of logits [N, 1] against one label for all."""
+    labels = fl.fill_constant_batch_size_like(logits, [-1, 1], 'float32', label)
+    return fl.reduce_mean(fl.sigmoid_cross_entropy_with_logits(logits, labels))
+
+
+def probability(logits):
+    """The mean of D's opinions, 0 (generated) to 1 (real)."""
+    return fl.reduce_mean(fl.sigmoid(logits))

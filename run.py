@@ -1,0 +1,125 @@
+"""One training run: its networks on their device, stepped, sampled, saved and brought back; its folders."""
+import glob
+import os
+import shutil
+
+import numpy as np
+import paddle.fluid as fluid
+
+import checkpoint
+import persistables
+import programs
+import vgg19_weights
+from command import UsageError, choose_place
+from data_utils import standardized, to_uint8
+from layers import variables_of
+from settings import RECIPES
+from srgan_d import SRGAN_d
+from srgan_g import SRGAN_g
+from vgg19 import parameter_shapes
+
+STATE = 'state.npz'
+MODEL_FILES = ('settings.json', STATE, 'g_models*', 'd_models*')
+OUTPUT_FILES = ('epoch_*.jpg', 'log.csv', 'curves.png', 'results.png')
+
+
+class Run:
+    """The three programs with their variables, on the device and with the first weights of `settings`.
+
+    Raises UsageError where the device, VGG19's weights or the G to start from are not usable.
+    """
+
+    def __init__(self, settings):
+        self.models = settings.models
+        place = choose_place(settings.device)
+        self.exe, self.scope = fluid.Executor(place), fluid.Scope()
+        self.programs = programs.build(settings.crop_size, settings.content_loss, settings.adversarial_weight,
+                                       settings.seed, on_cpu=isinstance(place, fluid.CPUPlace))
+        self.steps = {'init': [self.programs.init_g], 'gan': [self.programs.d, self.programs.g]}
+        self.networks = {'g_models': variables_of(SRGAN_g, [None, 3, None, None]),
+                         'd_models': variables_of(SRGAN_d, [None, 3, settings.crop_size, settings.crop_size])}
+        self.exe.run(self.programs.startup, scope=self.scope)
+
+        content = programs.CONTENT_LOSSES[settings.content_loss]
+        self.vgg_size, self.vgg_names = content.size, set()
+        if content.feature:
+            weights = vgg19_weights.find(settings.vgg)
+            if weights is None:
+                raise UsageError('--content-loss %s: pretrained/ has no weights of VGG19; `python vgg19.py --fetch` gets '
+                                 'them, --vgg PATH names others' % settings.content_loss)
+            vgg19_weights.load(self.scope, weights, content.feature)
+            self.vgg_names = set(parameter_shapes(content.feature))
+        if settings.init_g:
+            self.set(checkpoint.load_network(settings.init_g, self.networks['g_models']))
+
+    def set(self, variables):
+        for name, array in variables.items():
+            persistables.set_variable(self.scope, name, array)
+
+    def get(self, names):
+        """(name, array) pairs, one array in memory at a time."""
+        return ((name, persistables.get_variable(self.scope, name)) for name in names)
+
+    def update(self, stage, feed, learning_rate):
+        """One update of the networks that `stage` trains -> {loss: value}."""
+        self.set({programs.LEARNING_RATE: np.array([learning_rate], np.float32)})
+        losses = {}
+        for step in self.steps[stage]:
+            losses.update(step.run(self.exe, self.scope, feed))
+        return losses
+
+    def enlarge(self, lr):
+        """G's picture of `lr`: uint8 [H, W, 3] -> uint8 [4H, 4W, 3]."""
+        feed = {'t_image': standardized(lr)[np.newaxis]}
+        return to_uint8(self.programs.sample.run(self.exe, self.scope, feed)['test_im'][0])
+
+    def save(self, stage, position):
+        """Save the networks trained so far, for use, and the training state with `position`, for going on.
+
+        The state is one file and does without the networks' directories. D and its moments, which the
+        pre-training leaves as the seed made them, are in it from the adversarial stage on.
+        """
+        names = set().union(*(step.persistables() for step in self.steps[stage])) - self.vgg_names
+        checkpoint.save_state(os.path.join(self.models, STATE), self.get(sorted(names)), position)
+        for network in ('g_models',) if stage == 'init' else ('g_models', 'd_models'):
+            checkpoint.save_network(os.path.join(self.models, network), self.get(self.networks[network]))
+
+    def restore(self):
+        """Bring back the last saved state -> its position, or None where nothing has been saved yet."""
+        path = os.path.join(self.models, STATE)
+        if not os.path.exists(path):
+            return None
+        variables, position = checkpoint.load_state(path)
+        self.set(variables)
+        return position
+
+
+def choose_content_loss(settings):
+    """Settle settings.content_loss where it is auto; -> a line for the user where that is not the recipe's."""
+    if settings.content_loss != 'auto':
+        return None
+    wanted = RECIPES[settings.recipe]['content_loss']
+    if programs.CONTENT_LOSSES[wanted].feature is None or vgg19_weights.find(settings.vgg):
+        settings.content_loss = wanted
+        return None
+    settings.content_loss = 'mse'
+    return ("the content loss is mse and not the recipe's %s: pretrained/ has no weights of VGG19; "
+            '`python vgg19.py --fetch` gets them' % wanted)
+
+
+def prepare_folders(settings):
+    """Take the run's two folders for this process alone -> the locks, which last as long as they are kept.
+
+    A new run finds them empty of another one's files, or is refused with UsageError, or removes those where the
+    user said so.
+    """
+    locks = [checkpoint.lock(settings.models), checkpoint.lock(settings.output)]
+    if not settings.resume:
+        earlier = [path for folder, patterns in ((settings.models, MODEL_FILES), (settings.output, OUTPUT_FILES))
+                   for pattern in patterns for path in glob.glob(os.path.join(glob.escape(folder), pattern))]
+        if earlier and not settings.overwrite:
+            raise UsageError('%s is of an earlier run: go on with it by --resume, keep it by choosing other folders with '
+                             '--models and --output, or replace it by --overwrite' % earlier[0])
+        for path in earlier:
+            shutil.rmtree(path) if os.path.isdir(path) else os.remove(path)
+    return locks

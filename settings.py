@@ -1,0 +1,200 @@
+"""The recipes, and the settings of a run that the command line makes of them."""
+import argparse
+import json
+import math
+import os
+import shlex
+
+from command import UsageError
+
+# demo: both stages in a few minutes on two cores. article: what the article's project ran.
+# paper: Ledig et al. 2017, section 3.2. Without `epoch_updates` an epoch takes one crop of each picture.
+RECIPES = {
+    'demo': dict(
+        crop_size=96, batch_size=4, epoch_updates=40, augment=True, lr_resize='bicubic',
+        n_epoch_init=12, learning_rate_init=1e-3, schedule_init='cosine',
+        n_epoch=3, learning_rate=1e-4, schedule='constant',
+        content_loss='vgg22', adversarial_weight=1e-3),
+    'article': dict(
+        crop_size=384, batch_size=32, epoch_updates=None, augment=False, lr_resize='article',
+        n_epoch_init=50, learning_rate_init=1e-3, schedule_init='constant',
+        n_epoch=2000, learning_rate=1e-3, schedule='constant',
+        content_loss='pool5', adversarial_weight=1e-3),
+    'paper': dict(
+        crop_size=96, batch_size=16, epoch_updates=1000, augment=True, lr_resize='bicubic',
+        n_epoch_init=1000, learning_rate_init=1e-4, schedule_init='constant',
+        n_epoch=200, learning_rate=1e-4, schedule='step',
+        content_loss='vgg54', adversarial_weight=1e-3),
+}
+DEFAULTS = dict(
+    data=None, init_g=None, seed=0, models='models', output='output', save_every=10, save_minutes=15.0,
+    device='auto', threads=None, cache_mb=1024, vgg=None)
+# What a resumed run keeps; the rest may change on the way.
+FIXED = ('recipe', 'init_g', 'seed', 'crop_size', 'batch_size', 'epoch_updates', 'content_loss')
+
+# Learning rate in parts of the first one, at a fraction 0..1 of the stage.
+SCHEDULES = {
+    'constant': lambda fraction: 1.0,
+    'step': lambda fraction: 1.0 if fraction < 0.5 else 0.1,
+    'cosine': lambda fraction: 0.5 + 0.5 * math.cos(math.pi * fraction),
+}
+
+
+def parse_settings(argv):
+    """The command line -> (settings, changed).
+
+    settings: a Namespace with an entry for each recipe setting and option. changed: {name: (old, new)} of what
+    differs from the run that --resume goes on with. Raises UsageError.
+    """
+    given = vars(parser().parse_args(argv))
+    if given.get('content_loss') == 'auto':
+        del given['content_loss']
+    models = given.get('models', DEFAULTS['models'])
+    changed = {}
+    if given.get('resume'):
+        if given.get('overwrite'):
+            raise UsageError('--resume goes on with a run and --overwrite replaces it: give one of them')
+        base = load(models)
+        changed = {name: (base[name], value) for name, value in given.items() if base.get(name, value) != value}
+        for name in FIXED:
+            if name in changed:
+                raise UsageError('--resume: the run in %s has %s %s and cannot go on with %s; leave the option out, or '
+                                 'start another run with --models DIR' % ((models, option(name)) + changed[name]))
+    else:
+        recipe = given.get('recipe', 'article' if 'data' in given else 'demo')
+        base = {**DEFAULTS, **RECIPES[recipe], 'recipe': recipe, 'content_loss': 'auto'}
+    settings = argparse.Namespace(**{**base, 'resume': False, 'overwrite': False, **given})
+    check(settings)
+    return settings, changed
+
+
+def parser():
+    parse = Parser(
+        prog='train.py', argument_default=argparse.SUPPRESS, allow_abbrev=False,
+        description='Train SRGAN: pre-train G on the pixel loss, then D and G in turns.',
+        epilog='Without --data the recipe is demo, on the photographs that scikit-image carries; with it, article.')
+
+    run = parse.add_argument_group('the run')
+    run.add_argument('--recipe', choices=sorted(RECIPES), help='the settings of the next group, as a set')
+    run.add_argument('--data', metavar='DIR', help='folder of training pictures, with its sub-folders')
+    run.add_argument('--resume', action='store_true', help='go on where the run in --models stopped')
+    run.add_argument('--overwrite', action='store_true', help='replace the run in --models')
+    run.add_argument('--init-g', metavar='DIR', help='start from this G, for example an earlier models/g_models')
+    run.add_argument('--seed', type=natural, metavar='N', help='determines first weights, crops and their order (0)')
+    run.add_argument('--models', metavar='DIR', help='for networks and training state (models)')
+    run.add_argument('--output', metavar='DIR', help='for samples, log and curves (output)')
+    run.add_argument('--save-every', type=positive, metavar='N', help='sample and save every N epochs (10)')
+    run.add_argument('--save-minutes', type=amount, metavar='M', help='and save every M minutes (15)')
+
+    recipe = parse.add_argument_group('what a recipe sets')
+    recipe.add_argument('--n-epoch-init', type=natural, metavar='N', help='epochs of pre-training')
+    recipe.add_argument('--n-epoch', type=natural, metavar='N', help='epochs of adversarial training')
+    recipe.add_argument('--epoch-updates', type=positive, metavar='N', help='updates an epoch')
+    recipe.add_argument('--batch-size', type=positive, metavar='N', help='crops an update')
+    recipe.add_argument('--crop-size', type=positive, metavar='N', help='side of a high-resolution crop in pixels')
+    recipe.add_argument('--augment', type=switch, metavar='on|off', help='flips and quarter turns of the crops')
+    recipe.add_argument('--lr-resize', choices=('bicubic', 'article'),
+                        help="how a crop is reduced: PIL's bicubic, or the article's OpenCV bilinear")
+    recipe.add_argument('--learning-rate-init', type=amount, metavar='X', help='Adam, pre-training')
+    recipe.add_argument('--learning-rate', type=amount, metavar='X', help='Adam, adversarial training')
+    recipe.add_argument('--schedule-init', choices=sorted(SCHEDULES), help='of the learning rate, pre-training')
+    recipe.add_argument('--schedule', choices=sorted(SCHEDULES), help='of the learning rate, adversarial training')
+    recipe.add_argument('--content-loss', choices=('auto', 'mse', 'pool5', 'vgg54', 'vgg22'),
+                        help="auto: the recipe's where VGG19's weights are, else mse")
+    recipe.add_argument('--adversarial-weight', type=amount, metavar='X', help="of the adversarial loss in G's")
+
+    machine = parse.add_argument_group('the machine')
+    machine.add_argument('--device', choices=('auto', 'cpu', 'gpu'), help='auto: a GPU where there is one')
+    machine.add_argument('--threads', type=positive, metavar='N', help='for computing (all cores)')
+    machine.add_argument('--cache-mb', type=natural, metavar='N', help='memory for decoded pictures (1024)')
+    machine.add_argument('--vgg', metavar='PATH', help="VGG19's weights (found in pretrained/)")
+    return parse
+
+
+class Parser(argparse.ArgumentParser):
+    def error(self, message):
+        raise UsageError('%s; `python %s --help` lists the options' % (message, self.prog))
+
+
+def number(convert, least, words):
+    """A type for argparse: convert(text), not below `least`, named `words` in its error."""
+    def parse(text):
+        try:
+            value = convert(text)
+        except ValueError:
+            value = None
+        if value is None or not least <= value < math.inf:
+            raise argparse.ArgumentTypeError('%s is not %s' % (text, words))
+        return value
+    return parse
+
+
+natural = number(int, 0, 'a whole number of at least 0')
+positive = number(int, 1, 'a whole number of at least 1')
+amount = number(float, 1e-12, 'a number above 0')
+
+
+def switch(text):
+    if text not in ('on', 'off'):
+        raise argparse.ArgumentTypeError('%s is not on or off' % text)
+    return text == 'on'
+
+
+def option(name):
+    return '--' + name.replace('_', '-')
+
+
+def check(settings):
+    """What no single option can tell. Raises UsageError."""
+    if settings.crop_size % 4:
+        raise UsageError('--crop-size %d: must be a multiple of 4, the factor of the enlargement' % settings.crop_size)
+    # D halves a crop eight times; its last batch normalisation needs more than one value to normalise.
+    if settings.n_epoch and settings.batch_size * math.ceil(settings.crop_size / 256) ** 2 < 2:
+        raise UsageError('--batch-size 1 with crops of up to 256 pixels leaves D one value to normalise; '
+                         'use --batch-size 2 or more')
+    if not settings.n_epoch_init and not settings.n_epoch:
+        raise UsageError('--n-epoch-init 0 --n-epoch 0: nothing to do')
+
+
+def learning_rate(settings, stage, fraction):
+    """The learning rate at a fraction 0..1 of a stage, 'init' or 'gan'."""
+    if stage == 'init':
+        return settings.learning_rate_init * SCHEDULES[settings.schedule_init](fraction)
+    return settings.learning_rate * SCHEDULES[settings.schedule](fraction)
+
+
+def describe(settings):
+    """The settings as lines for people."""
+    recipe = RECIPES[settings.recipe]
+    lines = ['recipe %s' % settings.recipe]
+    lines += ['  %-20s%s%s' % (name, getattr(settings, name), '' if getattr(settings, name) == recipe[name] else
+                               '  (recipe: %s)' % recipe[name]) for name in recipe]
+    lines += ['  %-20s%s' % (name, getattr(settings, name)) for name in DEFAULTS if getattr(settings, name) is not None]
+    return '\n'.join(lines)
+
+
+def resume_command(settings):
+    """What the user types to go on with this run."""
+    where = '' if settings.models == DEFAULTS['models'] else ' --models %s' % shlex.quote(settings.models)
+    return 'python train.py --resume' + where
+
+
+def save(settings):
+    """Keep the settings in the models folder, for --resume."""
+    kept = {name: value for name, value in vars(settings).items() if name not in ('resume', 'overwrite')}
+    path = os.path.join(settings.models, 'settings.json')
+    with open(path + '.new', 'w') as file:
+        json.dump(kept, file, indent=1, sort_keys=True)
+    os.replace(path + '.new', path)
+
+
+def load(models):
+    """The settings of the run in a models folder, as a dict. Raises UsageError."""
+    path = os.path.join(models, 'settings.json')
+    try:
+        with open(path) as file:
+            return json.load(file)
+    except FileNotFoundError:
+        raise UsageError('--resume: %s holds no run; start one without --resume, or name its folder by --models' % models)
+    except ValueError:
+        raise UsageError('--resume: %s is damaged' % path)

@@ -1,0 +1,104 @@
+#!/bin/sh
+# Makes .venv: a Python that Paddle 1.8.5 has wheels for, and the pinned requirements. `make setup` runs this.
+#
+#   PYTHON=/path/to/python3.8   the Python to use, in place of the first that is found
+#   GPU=1                       Paddle's GPU wheel; GPU=0 the CPU wheel again; without either, what .venv has
+#
+# A .venv that is whole and up to date is left as it is. Any other is made anew, because pip takes a package
+# whose installation was interrupted for an installed one.
+set -eu
+cd -- "$(dirname -- "$0")"
+
+fail() {
+    printf 'error: %s\n' "$1" >&2
+    exit 2
+}
+
+# A pyenv shim may be there and not start, and Debian's python3 comes without ensurepip.
+is_usable() {
+    "$1" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info[:2] not in ((3, 7), (3, 8)))' \
+        </dev/null >/dev/null 2>&1
+}
+
+# Paths where a Python may be, one a line, most likely first; some lead nowhere.
+list_pythons() {
+    (IFS=:; for folder in $PATH; do
+        printf '%s\n' "$folder/python3.7" "$folder/python3.8" "$folder/python3"
+    done)
+    printf '%s\n' "${PYENV_ROOT:-${HOME:-}/.pyenv}"/versions/3.[78].*/bin/python
+    # uv looks at a project's .venv and gives up at a shim that fails: from another folder, its own Pythons alone.
+    for version in 3.7 3.8; do
+        (cd / && UV_PYTHON_PREFERENCE=only-managed uv python find --system --no-project "$version") 2>/dev/null || true
+    done
+    conda env list 2>/dev/null | sed -n 's|^[^#/]*\(/.*\)|\1/bin/python|p'
+}
+
+find_python() {
+    list_pythons | while IFS= read -r candidate; do
+        if is_usable "$candidate"; then
+            printf '%s\n' "$candidate"
+            cat >/dev/null  # Read to the end: what still writes into the pipe would complain.
+        fi
+    done
+}
+
+download_python() {
+    if command -v uv >/dev/null; then
+        echo 'no Python 3.7 or 3.8 here: getting 3.8 with uv' >&2
+        UV_PYTHON_INSTALL_BIN=0 uv python install 3.8 >&2 || true
+    elif command -v conda >/dev/null; then
+        echo 'no Python 3.7 or 3.8 here: getting 3.8 with conda, as the environment python3.8' >&2
+        conda create --yes --quiet --name python3.8 python=3.8 >&2 || true
+    fi
+}
+
+choose_python() {
+    if [ -n "${PYTHON:-}" ]; then
+        is_usable "$PYTHON" || fail "PYTHON=$PYTHON is not a Python 3.7 or 3.8 that starts and has venv and ensurepip"
+        printf '%s\n' "$PYTHON"
+        return
+    fi
+    found=$(find_python)
+    [ -n "$found" ] || { download_python; found=$(find_python); }
+    [ -n "$found" ] || fail "Paddle 1.8.5 needs a Python 3.7 or 3.8 with venv, and none that starts is here; get one with \
+pyenv install 3.8, uv python install 3.8 or conda create -n python3.8 python=3.8, or name yours: \
+make setup PYTHON=/path/to/python3.8"
+    printf '%s\n' "$found"
+}
+
+# Which installation of Python this is; the same for a Python and for a .venv made from it.
+identify() {
+    "$1" -c 'import sys; print(sys.version, sys.base_prefix)' 2>/dev/null
+}
+
+is_up_to_date() {
+    [ "$(cat .venv/requirements 2>/dev/null)" = "$wanted" ] && made_from=$(identify .venv/bin/python) &&
+        { [ -z "${PYTHON:-}" ] || [ "$made_from" = "$(identify "$PYTHON")" ]; }
+}
+
+wheel=requirements.txt
+case "${GPU:-}" in
+    '') if grep -qs requirements-gpu.txt .venv/requirements; then wheel=requirements-gpu.txt; fi ;;
+    1) wheel=requirements-gpu.txt ;;
+    0) ;;
+    *) fail "GPU=$GPU: say GPU=1 for Paddle's GPU wheel, GPU=0 for the CPU wheel" ;;
+esac
+wanted=$(cksum requirements.txt requirements-dev.txt "$wheel")
+
+if ! is_up_to_date; then
+    python=$(choose_python)
+    printf 'making .venv with %s (%s) and %s\n' "$python" "$("$python" --version 2>&1)" "$wheel"
+    rm -f .venv/requirements
+    "$python" -m venv --clear .venv
+    export PIP_DISABLE_PIP_VERSION_CHECK=1
+    # The pip that comes with an early 3.7 or 3.8 does not know today's wheels.
+    .venv/bin/python -m pip install --quiet pip==24.0
+    .venv/bin/python -m pip install -r "$wheel" -r requirements-dev.txt
+    printf '%s\n' "$wanted" >.venv/requirements
+fi
+
+# Apart from the above, so that a missing system library does not cost another installation.
+if [ ! -e .venv/imports ]; then
+    .venv/bin/python -c 'import sys, command; sys.exit(command.run(lambda argv: command.import_paddle()))'
+    : >.venv/imports
+fi

@@ -1,0 +1,176 @@
+"""Train SRGAN: pre-train G on the pixel loss, then update D and G in turns.
+
+    python train.py                               a short training on the photographs that scikit-image carries
+    python train.py --data DIR                    the article's training on your pictures
+    python train.py --data DIR --recipe paper     the paper's
+    python train.py --resume                      go on where the last run stopped, whatever stopped it
+    python train.py --help                        all options
+
+Samples, log and curves go to output/, networks and the state to go on from to models/.
+"""
+import contextlib
+import itertools
+import math
+import os
+import sys
+import time
+
+import tqdm
+
+import command
+import data_utils
+import settings as run_settings
+from metrics import psnr_y
+from run_log import RunLog
+
+STAGES = ('init', 'gan')
+
+
+def main(argv):
+    settings, changed = run_settings.parse_settings(argv)
+    command.import_paddle(settings.threads)
+    # Paddle takes its number of threads when it is first imported, which these do.
+    from run import Run, choose_content_loss, prepare_folders
+
+    locks = prepare_folders(settings)  # noqa: F841 held until the process ends
+    missing = choose_content_loss(settings)
+    paths, held_out = data_utils.find_pictures(settings.data, settings.crop_size, print)
+    print(run_settings.describe(settings))
+    print('%d pictures; samples from %s' % (len(paths), held_out))
+    if missing:
+        print(missing)
+
+    run = Run(settings)
+    run_settings.save(settings)
+    position = Position(**(run.restore() or {})) if settings.resume else Position()
+    if settings.resume:
+        print('going on after %d updates of epoch %d, stage %s' % (position.update, position.epoch, position.stage))
+    for name, (old, new) in sorted(changed.items()):
+        print('%s is %s from here on; it was %s' % (run_settings.option(name), new, old))
+
+    pictures = data_utils.Pictures(paths, settings.cache_mb, print)
+    sample = data_utils.sample_pair(held_out, settings.lr_resize)
+    with command.StopSignals() as stop:
+        train(settings, run, pictures, sample, position, stop)
+    if stop.received:
+        print('stopped and saved; `%s` goes on' % run_settings.resume_command(settings))
+        return 128 + stop.received
+    print('networks in %s, pictures in %s; `python show_results.py` shows them side by side' % (
+        os.path.join(settings.models, 'g_models'), os.path.join(settings.output, 'epoch_*.jpg')))
+    return 0
+
+
+def train(settings, run, pictures, sample, position, stop):
+    """The article's loop: epochs of init-G, then epochs of D and G in turns, from `position` on.
+
+    `sample` is a pair of uint8 pictures, lr and hr; G enlarges lr after every epoch. Returns when both stages are
+    done or `stop` has received a signal. Raises RunError where a loss is not finite.
+    """
+    log = RunLog(settings.output, position.rows)
+    epoch_updates = settings.epoch_updates or max(1, len(pictures) // settings.batch_size)
+    saved = time.monotonic()
+
+    for stage in STAGES[STAGES.index(position.stage):]:
+        position.enter(stage)
+        n_epoch = settings.n_epoch_init if stage == 'init' else settings.n_epoch
+        updates = n_epoch * epoch_updates
+        done = (position.epoch - 1) * epoch_updates + position.update
+        feeds = data_utils.feeds(pictures, settings, STAGES.index(stage), updates, epoch_updates, done,
+                                 run.vgg_size if stage == 'gan' else None)
+        with contextlib.closing(feeds), progress_bar(stage, updates, done) as bar:
+            while position.epoch <= n_epoch:
+                for feed in itertools.islice(feeds, epoch_updates - position.update):
+                    started = time.monotonic()
+                    learning_rate = run_settings.learning_rate(settings, stage, done / updates)
+                    losses = run.update(stage, feed, learning_rate)
+                    require_finite(losses, position, settings)
+                    position.count(losses, time.monotonic() - started)
+                    done += 1
+                    bar.set_postfix_str(', '.join('%s %.4f' % loss for loss in losses.items()), refresh=False)
+                    bar.update()
+                    if stop.received or time.monotonic() - saved > 60 * settings.save_minutes:
+                        run.save(stage, vars(position))
+                        saved = time.monotonic()
+                    if stop.received:
+                        return
+
+                sr = run.enlarge(sample[0])
+                row = {'stage': stage, 'epoch': position.epoch, 'update': done, **position.means(),
+                       'psnr_y': psnr_y(sr, sample[1]), 'learning_rate': learning_rate, 'seconds': position.seconds,
+                       'pictures_per_second': epoch_updates * settings.batch_size / position.seconds}
+                bar.clear()
+                print(console_line(row, n_epoch), flush=True)
+                log.add(row)
+                rest = position.epoch % settings.save_every == 0 or position.epoch == n_epoch
+                if rest:
+                    write_sample(settings.output, stage, position.epoch, sample, sr)
+                position.next_epoch(row)
+                if rest:
+                    run.save(stage, vars(position))
+                    saved = time.monotonic()
+    log.draw()
+
+
+class Position:
+    """Where a run stands: what it needs, beside the variables, to go on as if nothing had happened."""
+
+    def __init__(self, stage=STAGES[0], epoch=1, update=0, totals=None, seconds=0.0, rows=None):
+        self.stage, self.rows = stage, rows or []
+        # Of the epoch under way: updates done, sums of the losses {name: sum}, time.
+        self.epoch, self.update, self.totals, self.seconds = epoch, update, totals or {}, seconds
+
+    def enter(self, stage):
+        """Begin a stage, unless the run is in it already."""
+        if stage != self.stage:
+            self.__init__(stage, rows=self.rows)
+
+    def count(self, losses, seconds):
+        """One update more in this epoch, with its losses {name: value}."""
+        self.update += 1
+        self.totals = {name: self.totals.get(name, 0.0) + value for name, value in losses.items()}
+        self.seconds += seconds
+
+    def means(self):
+        """{loss: its mean over the epoch so far}."""
+        return {name: total / self.update for name, total in self.totals.items()}
+
+    def next_epoch(self, row):
+        """The epoch is over; `row` is its line in the log."""
+        self.__init__(self.stage, self.epoch + 1, rows=self.rows + [row])
+
+
+def require_finite(losses, position, settings):
+    for name, value in losses.items():
+        if not math.isfinite(value):
+            raise command.RunError(
+                '%s became %s in update %d of epoch %d, stage %s; the last state saved in %s is from before it: `%s '
+                '--learning-rate X` goes on from there, with a smaller X' % (
+                    name, value, position.update + 1, position.epoch, position.stage, settings.models,
+                    run_settings.resume_command(settings)))
+
+
+def console_line(row, n_epoch):
+    """The article's line for an epoch."""
+    if row['stage'] == 'init':
+        start, losses = '[*] Epoch_init', 'mse: %.8f' % row['l_g_pix']
+    else:
+        start, losses = '[*] Epoch', 'd_loss: %.8f g_loss: %.8f' % (row['l_d_real'] + row['l_d_fake'], row['g_loss'])
+    return '%s: [%2d/%2d] time: %4.4fs, %s, psnr: %.2f dB' % (
+        start, row['epoch'], n_epoch, row['seconds'], losses, row['psnr_y'])
+
+
+def write_sample(folder, stage, epoch, sample, sr):
+    """The article's three pictures of an epoch: low resolution, high resolution, generated."""
+    prefix = 'epoch_init_' if stage == 'init' else 'epoch_'
+    for kind, image in (('96', sample[0]), ('384', sample[1]), ('G', sr)):
+        data_utils.write_jpeg(os.path.join(folder, '%s%d_%s.jpg' % (prefix, epoch, kind)), image)
+
+
+def progress_bar(stage, updates, done):
+    """A bar over a stage's updates that leaves no trace; none where the output is not a terminal."""
+    return tqdm.tqdm(total=updates, initial=done, desc='pre-training' if stage == 'init' else 'training',
+                     unit='update', leave=False, dynamic_ncols=True, disable=not sys.stderr.isatty())
+
+
+if __name__ == '__main__':
+    sys.exit(command.run(main))

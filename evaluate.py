@@ -28,11 +28,13 @@ from PIL import Image, ImageDraw, ImageFont
 
 import command
 import metrics
-from command import RunError, UsageError
+from command import Parser, RunError, UsageError
 from data_utils import EXTENSIONS, UnreadableImage, bicubic_resize, list_images, read_image, standardized, to_uint8
-from settings import Parser, positive
+from settings import positive
 
 SCALE = 4
+# What LPIPS needs, as a multiple of SCALE; without --lpips too, so that its means are over the same pictures.
+SMALLEST = 32
 DEFAULT_MODEL = os.path.join('models', 'g_models')
 
 
@@ -124,32 +126,31 @@ def is_inside(path, folder):
 Pair = collections.namedtuple('Pair', 'name hr lr')
 
 # An LR picture by its path: img_LR.png, LR/img.png, DIV2K_valid_LR_bicubic/X4/img.png.
-LR_PATH = re.compile(r'(^|[_/])LR([_/.]|$)')
+LR_PATH = re.compile(r'_LR\.[^./]+$|(^|[_/])LR(_[^/]*)?/')
 
 
 def find_pairs(folder):
     """The pictures to measure -> (pairs, left_out).
 
-    pairs: Pair(name, hr path, lr path), lr None in all of them where the folder has no LR pictures.
-    left_out: a line for each picture that lacks its partner while others have theirs. Raises UsageError.
+    pairs: Pair(name, hr path, lr path), lr None in all of them where none has an LR picture.
+    left_out: a line for each picture that lacks its partner. Raises UsageError.
     """
     relative = {path: os.path.relpath(path, folder).replace(os.sep, '/') for path in list_images(folder)}
-    hr_paths = [path for path in relative if not LR_PATH.search(relative[path])]
-    if not hr_paths:
+    partners = {path: find_lr(path) for path in relative if not LR_PATH.search(relative[path])}
+    if not partners:
         raise UsageError('--data %s: no high-resolution picture in it (%s)' % (folder, ' '.join(EXTENSIONS)))
-    partners = {path: find_lr(path) for path in hr_paths}
-    left_out = []
-    if any(partners.values()):
-        left_out = ['%s: no low-resolution partner, as others have' % path for path in hr_paths if not partners[path]]
-        lr_paths = {os.path.abspath(path) for path in partners.values() if path}
-        lr_folders = {os.path.dirname(path) for path in lr_paths}
-        left_out += ['%s: no high-resolution partner' % path for path in relative if path not in partners
-                     and os.path.abspath(path) not in lr_paths and os.path.dirname(os.path.abspath(path)) in lr_folders]
-        hr_paths = [path for path in hr_paths if partners[path]]
-    names = {path: re.sub('_HR$', '', os.path.splitext(relative[path])[0]) for path in hr_paths}
+    paired = [path for path in partners if partners[path]] or list(partners)
+    left_out = ['%s: no low-resolution partner, as others have' % path for path in partners if path not in paired]
+
+    known = {os.path.abspath(path) for path in [*partners, *filter(None, partners.values())]}
+    folders = {os.path.dirname(path) for path in known}
+    left_out += ['%s: no high-resolution partner' % path for path in relative
+                 if os.path.abspath(path) not in known and os.path.dirname(os.path.abspath(path)) in folders]
+
+    names = {path: re.sub('_HR$', '', os.path.splitext(relative[path])[0]) for path in paired}
     count = collections.Counter(names.values())
     return [Pair(names[path] if count[names[path]] == 1 else relative[path], path, partners[path])
-            for path in hr_paths], left_out
+            for path in paired], left_out
 
 
 def find_lr(hr_path):
@@ -161,7 +162,8 @@ def find_lr(hr_path):
         candidates.append(os.path.join(folder, name[:-2] + 'LR'))
     if folder.endswith('HR'):
         candidates += [os.path.join(folder[:-2] + lr_folder, lr_name)
-                       for lr_folder in ('LR_bicubic/X4', 'LR_bicubic', 'LR/X4', 'LR') for lr_name in (name + 'x4', name)]
+                       for lr_folder in ('LR_bicubic/X4', 'LR_bicubic', 'LR/X4', 'LR')
+                       for lr_name in (name + 'x4', name)]
     paths = [candidate + ending for candidate in candidates for ending in (extension,) + EXTENSIONS]
     return next(filter(os.path.isfile, paths), None)
 
@@ -176,8 +178,8 @@ def read_pair(pair):
     hr = np.ascontiguousarray(hr[:height * SCALE, :width * SCALE])
     lr = read_image(pair.lr) if pair.lr else bicubic_resize(hr, width, height)
     if lr.shape != (height, width, 3):
-        raise UnreadableImage('%s: %d x %d, its high-resolution partner asks for %d x %d' % (
-            pair.lr, lr.shape[1], lr.shape[0], width, height))
+        raise UnreadableImage('%s: its low-resolution partner %s is %d x %d, not %d x %d' % (
+            pair.hr, os.path.basename(pair.lr), lr.shape[1], lr.shape[0], width, height))
     return lr, hr
 
 
@@ -193,6 +195,7 @@ def enlarger(path, place):
     path: a directory with G's persistables, or a .npz. Raises UsageError where it is not a whole G.
     """
     import paddle.fluid as fluid
+
     import checkpoint
     import persistables
     import programs
@@ -203,8 +206,8 @@ def enlarger(path, place):
     exe, scope = fluid.Executor(place), fluid.Scope()
     for name, array in network.items():
         persistables.set_variable(scope, name, array)
-    step = programs.sample_step(fluid.Program(), on_cpu=isinstance(place, fluid.CPUPlace))
-    return lambda lr: to_uint8(step.run(exe, {'t_image': standardized(lr)[np.newaxis]}, scope)['test_im'][0])
+    step = programs.sample_step(fluid.Program())
+    return lambda lr: to_uint8(step.run(exe, scope, {'t_image': standardized(lr)[np.newaxis]})['test_im'][0])
 
 
 def model_names(paths):
@@ -235,14 +238,20 @@ class Table:
     def __init__(self, pictures, methods, measures):
         self.measures = list(measures)
         heading = ' '.join(self.COLUMNS[name][0] for name in self.measures)
-        room = max(20, self.WIDTH - (len(heading) + 2) * len(methods))
-        self.name_width = min(room, max(map(cells, list(pictures) + ['mean of %d' % len(pictures)])))
-        print(' ' * self.name_width + ''.join('  ' + fit(method, len(heading)) for method in methods).rstrip())
-        print(fit('picture', self.name_width) + ('  ' + heading) * len(methods))
+        names = [*pictures, 'mean of %d' % len(pictures)]
+        self.name_width = min(max(map(cells, names)), max(20, self.WIDTH - len(methods) * (len(heading) + 2)))
+        room = (self.WIDTH - self.name_width) // len(methods) - 2
+        self.block_width = max(len(heading), min(room, max(map(cells, methods))))
+        self.line('', methods)
+        self.line('picture', [heading] * len(methods))
 
     def row(self, name, scores):
-        blocks = (' '.join(self.COLUMNS[measure][1] % score[measure] for measure in self.measures) for score in scores)
-        print('  '.join([fit(name, self.name_width), *blocks]), flush=True)
+        self.line(name, [' '.join(self.COLUMNS[measure][1] % score[measure] for measure in self.measures)
+                         for score in scores])
+
+    def line(self, name, blocks):
+        parts = [fit(name, self.name_width)] + [fit(block, self.block_width) for block in blocks]
+        print('  '.join(parts).rstrip(), flush=True)
 
 
 def cells(text):
@@ -266,7 +275,7 @@ def write_json(path, data, lr, left_out, scores, means):
     report = {'data': data, 'lr': lr, 'left_out': left_out, 'models': {
         method: {'mean': finite(means[method]), 'pictures': {name: finite(row) for name, row in rows.items()}}
         for method, rows in scores.items()}}
-    replace_file(path, json.dumps(report, indent=1, allow_nan=False))
+    write_file(path, (json.dumps(report, indent=1, allow_nan=False) + '\n').encode())
 
 
 def write_csv(path, scores, means):
@@ -277,4 +286,79 @@ def write_csv(path, scores, means):
     for method in scores:
         for name, row in [*scores[method].items(), ('mean', means[method])]:
             rows.writerow([name, method] + [row[measure] for measure in measures])
-    replace_file(path, text.getvalue())
+    write_file(path, text.getvalue().encode())
+
+
+def write_file(path, data):
+    from checkpoint import replace_file
+    replace_file(path, lambda file: file.write(data))
+
+
+# Comparison strips
+
+# Side of the detail in pixels and how much it is enlarged; pixels between tiles and for the label under one.
+DETAIL, ZOOM, GAP, LABEL = 96, 2, 8, 40
+
+
+def save_strip(path, lr, hr, images, scores):
+    """Write one picture's comparison: the whole of it, and a detail as LR, as each method has it and as HR.
+
+    images: {method: uint8 RGB [H, W, 3]}; scores: a SCORES dict for each.
+    """
+    tiles = [('low resolution', '%d x %d' % lr.shape[1::-1], lr.repeat(SCALE, 0).repeat(SCALE, 1))]
+    tiles += [(method, caption(score), image) for (method, image), score in zip(images.items(), scores)]
+    tiles += [('original', '%d x %d' % hr.shape[1::-1], hr)]
+    left, top, right, bottom = box = find_detail(hr, images['bicubic'])
+    side = DETAIL * ZOOM
+    columns = math.ceil(len(tiles) / 2)
+    height = 2 * (side + LABEL) + GAP
+
+    whole = Image.fromarray(hr)
+    factor = min((height - LABEL) / whole.height, 1.2 * height / whole.width)
+    whole = whole.resize([round(size * factor) for size in whole.size], Image.LANCZOS)
+    frame = ImageDraw.Draw(whole)
+    frame.rectangle([round(edge * factor) for edge in box], outline='white', width=4)
+    frame.rectangle([round(edge * factor) + inset for edge, inset in zip(box, (1, 1, -1, -1))], outline='red', width=2)
+
+    strip = Image.new('RGB', (whole.width + columns * (GAP + side), height), 'white')
+    paste(strip, (0, 0), whole, 'original', 'framed: the detail')
+    for i, (name, text, image) in enumerate(tiles):
+        row, column = divmod(i, columns)
+        detail = Image.fromarray(image[top:bottom, left:right])
+        paste(strip, (whole.width + GAP + column * (side + GAP), row * (side + LABEL + GAP)),
+              detail.resize((side, side), Image.NEAREST), fit(name, 24), text)
+    data = io.BytesIO()
+    strip.save(data, 'PNG')
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    write_file(path, data.getvalue())
+
+
+def find_detail(hr, bicubic):
+    """The square that bicubic gets most wrong, as (left, top, right, bottom) in multiples of SCALE."""
+    size = min(DETAIL, *hr.shape[:2])
+    error = (metrics.luma(hr) - metrics.luma(bicubic)) ** 2
+    total = np.pad(error.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+    squares = total[size:, size:] - total[:-size, size:] - total[size:, :-size] + total[:-size, :-size]
+    squares = squares[::SCALE, ::SCALE]
+    top, left = [SCALE * int(place) for place in np.unravel_index(squares.argmax(), squares.shape)]
+    return left, top, left + size, top + size
+
+
+def caption(score):
+    text = '%.2f dB' % score['psnr_y']
+    return text + ', LPIPS %.3f' % score['lpips'] if 'lpips' in score else text
+
+
+def paste(strip, position, tile, name, text):
+    """Put a tile on the strip with two lines under it."""
+    # matplotlib brings the fonts that PIL lacks.
+    from matplotlib import get_data_path
+    strip.paste(tile, position)
+    draw = ImageDraw.Draw(strip)
+    for line, font, below in ((name, 'DejaVuSans-Bold.ttf', 3), (text, 'DejaVuSans.ttf', 20)):
+        font = ImageFont.truetype(os.path.join(get_data_path(), 'fonts', 'ttf', font), 13)
+        draw.text((position[0], position[1] + tile.height + below), line, 'black', font)
+
+
+if __name__ == '__main__':
+    sys.exit(command.run(main))

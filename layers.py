@@ -27,15 +27,19 @@ def normal(name, std):
     return fluid.initializer.NormalInitializer(0.0, std, seed=seed or 1)
 
 
-def conv2d(input, num_filters, filter_size, name, std, stride=1, frozen=False):
+def conv2d(input, num_filters, filter_size, name, std, stride=1, frozen=False, normalised=False):
     """Convolution with 'SAME' padding and a bias, variables `name`.w_0 and `name`.b_0.
 
     input [N, C, H, W] -> [N, num_filters, ceil(H / stride), ceil(W / stride)].
+
+    `normalised` says that a batch normalisation follows. It takes any bias out again, whose gradient is
+    therefore zero but for rounding errors, and Adam would make steps of full size of these: such a bias keeps
+    its value.
     """
     return fluid.layers.conv2d(
         input, num_filters, filter_size, stride=stride, padding='SAME',
         param_attr=parameter(name + '.w_0', normal(name + '.w_0', std), frozen),
-        bias_attr=parameter(name + '.b_0', fluid.initializer.Constant(0.0), frozen))
+        bias_attr=parameter(name + '.b_0', fluid.initializer.Constant(0.0), frozen or normalised))
 
 
 def batch_norm(input, name, frozen=False, scale=1.0, suffixes=('w_0', 'b_0', 'w_1', 'w_2')):

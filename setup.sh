@@ -26,9 +26,9 @@ list_pythons() {
         printf '%s\n' "$folder/python3.7" "$folder/python3.8" "$folder/python3"
     done)
     printf '%s\n' "${PYENV_ROOT:-${HOME:-}/.pyenv}"/versions/3.[78].*/bin/python
-    # uv looks at a project's .venv and gives up at a shim that fails: from another folder, its own Pythons alone.
+    # Of uv its own Pythons alone: it gives up at the first shim that fails.
     for version in 3.7 3.8; do
-        (cd / && UV_PYTHON_PREFERENCE=only-managed uv python find --system --no-project "$version") 2>/dev/null || true
+        UV_PYTHON_PREFERENCE=only-managed uv python find --system --no-project "$version" 2>/dev/null || true
     done
     conda env list 2>/dev/null | sed -n 's|^[^#/]*\(/.*\)|\1/bin/python|p'
 }

@@ -1,6 +1,7 @@
 """The discriminator D: tells G's pictures from real ones."""
 import paddle.fluid as fluid
 
+from command import UsageError
 from layers import batch_norm, conv2d, normal, parameter
 
 FILTERS = 64
@@ -19,10 +20,11 @@ def SRGAN_d(input_images, frozen=False):
     Initial weights: normal with deviation 0.02, the usual choice for discriminators since DCGAN (Radford et
     al., 2016); a D that starts confident would saturate before G can follow.
 
-    Raises ValueError where H or W is unknown or below 32: four of the eight convolutions would see one pixel.
+    Raises UsageError, a ValueError, where H or W is unknown or below 32: four of the eight convolutions would
+    see a single pixel.
     """
     if min(input_images.shape[2:]) < MIN_CROP:
-        raise ValueError('D needs crops of at least %d x %d pixels, not %s' % (
+        raise UsageError('D needs crops of at least %d x %d pixels, not %s; see --crop-size' % (
             MIN_CROP, MIN_CROP, ' x '.join(map(str, input_images.shape[2:]))))
 
     def lrelu(n):
@@ -30,11 +32,11 @@ def SRGAN_d(input_images, frozen=False):
 
     net = lrelu(conv2d(input_images, FILTERS, 4, 'h0/c', STD, stride=2, frozen=frozen))
     for i, multiple in enumerate((2, 4, 8, 16, 32, 16, 8), start=1):
-        net = conv2d(net, multiple * FILTERS, 4, 'h%d/c' % i, STD, stride=2, frozen=frozen)
+        net = conv2d(net, multiple * FILTERS, 4, 'h%d/c' % i, STD, stride=2, frozen=frozen, normalised=True)
         net = lrelu(batch_norm(net, 'h%d/bn' % i, frozen))
     net_h7 = net
 
-    net = conv2d(net_h7, 8 * FILTERS, 3, 'res/c3', STD, frozen=frozen)
+    net = conv2d(net_h7, 8 * FILTERS, 3, 'res/c3', STD, frozen=frozen, normalised=True)
     net = lrelu(batch_norm(net, 'res/bn3', frozen))
     net_h8 = lrelu(fluid.layers.elementwise_add(net_h7, net))
 

@@ -21,19 +21,19 @@ def SRGAN_g(t_image, frozen=False):
     0.1, so that G begins near its first convolution and the blocks grow in; `out` starts at a tenth,
     because tanh of large values has no gradient.
     """
-    n = conv2d(t_image, FILTERS, 3, 'n64s1/c', he_std(t_image, 3), frozen=frozen)
+    n = conv2d(t_image, FILTERS, 3, 'n64s1/c', he_std(t_image, 3), frozen=frozen, normalised=True)
     # The article gives this one no name, so its own models have Paddle's automatic one.
     n = fluid.layers.relu(batch_norm(n, 'batch_norm_0', frozen))
     temp = n
 
     for i in range(RESIDUAL_BLOCKS):
-        nn = conv2d(n, FILTERS, 3, 'n64s1/c1/%d' % i, he_std(n, 3), frozen=frozen)
+        nn = conv2d(n, FILTERS, 3, 'n64s1/c1/%d' % i, he_std(n, 3), frozen=frozen, normalised=True)
         nn = fluid.layers.relu(batch_norm(nn, 'n64s1/b1/%d' % i, frozen))
-        nn = conv2d(nn, FILTERS, 3, 'n64s1/c2/%d' % i, he_std(nn, 3), frozen=frozen)
+        nn = conv2d(nn, FILTERS, 3, 'n64s1/c2/%d' % i, he_std(nn, 3), frozen=frozen, normalised=True)
         nn = batch_norm(nn, 'n64s1/b2/%d' % i, frozen, scale=0.1)
         n = fluid.layers.elementwise_add(n, nn)
 
-    n = conv2d(n, FILTERS, 3, 'n64s1/c/m', he_std(n, 3), frozen=frozen)
+    n = conv2d(n, FILTERS, 3, 'n64s1/c/m', he_std(n, 3), frozen=frozen, normalised=True)
     # The article names it as the last block's again; Paddle then counts on.
     n = batch_norm(n, 'n64s1/b2/%d' % (RESIDUAL_BLOCKS - 1), frozen, scale=0.1, suffixes=('w_3', 'b_1', 'w_4', 'w_5'))
     n = fluid.layers.elementwise_add(n, temp)

@@ -81,8 +81,7 @@ def train(settings, run, pictures, sample, position, stop):
             while position.epoch <= n_epoch:
                 for feed in itertools.islice(feeds, epoch_updates - position.update):
                     started = time.monotonic()
-                    learning_rate = run_settings.learning_rate(settings, stage, done / updates)
-                    losses = run.update(stage, feed, learning_rate)
+                    losses = run.update(stage, feed, run_settings.learning_rate(settings, stage, done / updates))
                     require_finite(losses, position, settings)
                     position.count(losses, time.monotonic() - started)
                     done += 1
@@ -96,7 +95,8 @@ def train(settings, run, pictures, sample, position, stop):
 
                 sr = run.enlarge(sample[0])
                 row = {'stage': stage, 'epoch': position.epoch, 'update': done, **position.means(),
-                       'psnr_y': psnr_y(sr, sample[1]), 'learning_rate': learning_rate, 'seconds': position.seconds,
+                       'psnr_y': psnr_y(sr, sample[1]), 'seconds': position.seconds,
+                       'learning_rate': run_settings.learning_rate(settings, stage, (done - 1) / updates),
                        'pictures_per_second': epoch_updates * settings.batch_size / position.seconds}
                 bar.clear()
                 print(console_line(row, n_epoch), flush=True)

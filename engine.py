@@ -1,0 +1,187 @@
+"""G in use: a network's weights become graphs that enlarge a picture piece by piece, as fast as the processor can."""
+import hashlib
+import json
+import os
+
+import numpy as np
+import paddle.fluid as fluid
+
+import checkpoint
+import int8
+from command import UsageError
+from data_utils import EMBEDDED_SAMPLE, embedded, standardized
+from inference_graph import Graph, body, body_reach, convolutions, tail, whole
+from layers import variables_of
+from srgan_g import SCALE, SRGAN_g
+
+# What `auto` asks of int8: the least PSNR, in dB, of its picture against the one in fp32. At 50 dB a network whose
+# pictures have 31 dB loses 0.05 dB.
+FIDELITY = 50
+
+# Rows of t_image from which the second part of G computes at once. It holds 256 channels at twice the size.
+TAIL_ROWS = 64
+
+CALIBRATION = 'int8.json'
+
+
+def load(path, precision='auto'):
+    """The Engine of the network `path`, a directory with G's persistables or a .npz.
+
+    precision: 'fp32', 'int8', or 'auto' for int8 where it is as good (FIDELITY) and this processor fast at it.
+    Where int8 is not to be had, `note` of the Engine says why it is fp32. Raises UsageError where `path` is not a
+    whole G.
+    """
+    network = checkpoint.load_network(path, variables_of(SRGAN_g, [None, 3, None, None]))
+    layers = convolutions(network)
+    fp32 = Fp32Network(layers)
+    if precision == 'fp32':
+        return Engine(fp32, fp32)
+    note = int8.unsupported()
+    if not note:
+        try:
+            largest, fidelity = calibration(path, network, layers, fp32)
+        except UsageError as error:
+            note = 'int8 cannot be calibrated: %s' % error
+        else:
+            if precision == 'int8' or fidelity >= FIDELITY:
+                return Engine(int8.Int8Network(layers, largest), fp32)
+            note = 'in int8 this network reaches %.1f dB of its fp32 picture, less than %d' % (fidelity, FIDELITY)
+    return Engine(fp32, fp32, note)
+
+
+def calibration(path, network, layers, fp32):
+    """(what int8.calibrate finds, dB of the int8 picture against the one in fp32) for a network, kept beside it."""
+    file_name = os.path.join(path, CALIBRATION) if os.path.isdir(path) else '%s.%s' % (path, CALIBRATION)
+    digest = hashlib.sha256()
+    for name in sorted(network):
+        digest.update(np.ascontiguousarray(network[name]))
+    try:
+        with open(file_name) as file:
+            kept = json.load(file)
+        if kept['weights'] == digest.hexdigest():
+            return kept['largest'], kept['fidelity']
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    largest = int8.calibrate(layers)
+    pixels = standardized(int8.middle(embedded(EMBEDDED_SAMPLE)[0]))
+    error = Engine(fp32, fp32).enlarge(pixels) - Engine(int8.Int8Network(layers, largest), fp32).enlarge(pixels)
+    fidelity = 10 * float(np.log10(4 / max(np.mean(np.square(error, dtype=np.float64)), 1e-12)))
+    kept = json.dumps({'weights': digest.hexdigest(), 'largest': largest, 'fidelity': fidelity}) + '\n'
+    try:
+        checkpoint.replace_file(file_name, lambda file: file.write(kept.encode()))
+    except OSError:
+        # A folder that cannot be written: the next start calibrates again.
+        pass
+    return largest, fidelity
+
+
+def export(path, directory):
+    """Write the network `path` as a Paddle inference model for pictures of any size and any device.
+
+    directory/__model__ and directory/params: t_image [N, 3, H, W] -> [N, 3, 4H, 4W], both in [-1, 1].
+    Raises UsageError where `path` is not a whole G, OSError.
+    """
+    network = checkpoint.load_network(path, variables_of(SRGAN_g, [None, 3, None, None]))
+    graph, t_image, test_im = whole(convolutions(network), fused=False)
+    with fluid.scope_guard(graph.scope):
+        fluid.io.save_inference_model(directory, [t_image.name], [test_im], fluid.Executor(fluid.CPUPlace()),
+                                      main_program=graph.program, params_filename='params')
+
+
+class Executor:
+    """Runs graphs on the processor, and forgets the shapes that it has not seen for long.
+
+    oneDNN keeps what it prepared for each shape of input, about 10 MB of it, as long as the fluid Executor lives.
+    """
+
+    SHAPES = 16
+
+    def __init__(self):
+        self.seen = set()
+        self.executor = fluid.Executor(fluid.CPUPlace())
+
+    def run(self, graph, feed, fetch=()):
+        shape = (id(graph),) + tuple(array.shape for array in feed.values())
+        if shape not in self.seen:
+            if len(self.seen) == self.SHAPES:
+                self.__init__()
+            self.seen.add(shape)
+        return self.executor.run(graph.program, feed=feed, fetch_list=[x.name for x in fetch], scope=graph.scope)
+
+
+class Fp32Network:
+    """G in float32, in two parts: each is computed for pieces of the size that suits it."""
+
+    precision = 'fp32'
+    # The features' size in pixels of t_image.
+    features_scale = 1
+
+    def __init__(self, layers):
+        self.body_reach, self.tail_reach = body_reach(layers), 2
+        self.body = Graph()
+        self.t_image = self.body.variable([-1, 3, -1, -1])
+        self.features = body(self.body, self.t_image, layers)
+        self.tail = Graph()
+        self.tail_input = self.tail.variable(self.features.shape)
+        self.subpixels = tail(self.tail, self.tail_input, layers, like=self.tail_input)
+
+    def run_body(self, executor, pixels):
+        """pixels float32 [H, W, 3] in [-1, 1] -> features [H, W, F]."""
+        planes = np.ascontiguousarray(pixels.transpose(2, 0, 1))
+        return executor.run(self.body, {self.t_image.name: planes[None]}, [self.features])[0][0].transpose(1, 2, 0)
+
+    def run_tail(self, executor, features):
+        """features [H, W, F] -> picture float32 [4H, 4W, 3] in [-1, 1]."""
+        planes = np.ascontiguousarray(features.transpose(2, 0, 1))
+        subpixels, = executor.run(self.tail, {self.tail_input.name: planes[None]}, [self.subpixels])
+        _, _, height, width = subpixels.shape
+        return subpixels.reshape(3, 2, 2, height, width).transpose(3, 1, 4, 2, 0).reshape(2 * height, 2 * width, 3)
+
+
+class Engine:
+    """Enlarges pieces of pictures. `precision` is what it computes in; `note`, where there is one, says why."""
+
+    def __init__(self, network, fp32, note=None):
+        self.network, self.fp32, self.note = network, fp32, note
+        self.precision = network.precision
+        self.margin = network.body_reach + network.tail_reach
+        self.executor = Executor()
+
+    def enlarge(self, pixels, rows=None, columns=None, deep=False):
+        """pixels float32 [H, W, 3] in [-1, 1] -> the picture of its `rows` and `columns`, [4h, 4w, 3] in [-1, 1].
+
+        rows, columns: (start, stop) in pixels, all by default. What lies within `margin` pixels of a side that is
+        not the picture's own does not come out as in the whole picture. `deep` computes in fp32 in any case: int8
+        sees 256 levels of a pixel.
+        """
+        network = self.fp32 if deep else self.network
+        rows, columns = rows or (0, pixels.shape[0]), columns or (0, pixels.shape[1])
+        features = network.run_body(self.executor, pixels)
+        out = np.empty((SCALE * (rows[1] - rows[0]), SCALE * (columns[1] - columns[0]), 3), np.float32)
+        left, right = max(columns[0] - network.tail_reach, 0), min(columns[1] + network.tail_reach, pixels.shape[1])
+        top, bottom = max(rows[0] - network.tail_reach, 0), min(rows[1] + network.tail_reach, pixels.shape[0])
+        scale = network.features_scale
+        for start, stop, keep in windows(bottom - top, TAIL_ROWS, network.tail_reach):
+            piece = network.run_tail(self.executor, features[scale * (top + start):scale * (top + stop),
+                                                             scale * left:scale * right])
+            first, last = max(top + keep[0], rows[0]), min(top + keep[1], rows[1])
+            out[SCALE * (first - rows[0]):SCALE * (last - rows[0])] = piece[
+                SCALE * (first - top - start):SCALE * (last - top - start),
+                SCALE * (columns[0] - left):SCALE * (columns[1] - left)]
+        return out
+
+
+def windows(length, size, margin):
+    """Windows of one size, at most `size`, over 0..length -> [(start, stop, (keep_start, keep_stop)), ...].
+
+    What they keep follows upon one another from 0 to length, and lies `margin` inside the window except at the two
+    ends. Needs size > 2 * margin.
+    """
+    if length <= size:
+        return [(0, length, (0, length))]
+    inner = length - 2 * margin
+    count = -(-inner // (size - 2 * margin))
+    step = -(-inner // count)
+    starts = [min(i * step, inner - step) for i in range(count)]
+    keeps = [i * step + margin for i in range(1, count)]
+    return [(start, start + step + 2 * margin, keep) for start, keep in zip(starts, zip([0] + keeps, keeps + [length]))]

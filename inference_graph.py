@@ -1,0 +1,205 @@
+"""G as an inference graph: the function of srgan_g.SRGAN_g, rewritten exactly so that a processor computes it fast.
+
+The rewrites are functions of the trained weights. `Graph` lays their results out as a fluid program operation by
+operation, with oneDNN's fused convolutions, so that nothing is left to the passes of Paddle's inference engine:
+one of them, conv_elementwise_add_mkldnn_fuse_pass, computes this network wrongly without a word (see
+`Graph.conv`).
+"""
+import collections
+import itertools
+
+import numpy as np
+import paddle.fluid as fluid
+
+import persistables
+import srgan_g
+from layers import BN_EPSILON
+
+# G's convolutions as pairs (weight [F, C, k, k], bias [F]): the first, two for each residual block, the one before
+# the skip connection is added, the two before the pixel shuffles, and `out`.
+Convolutions = collections.namedtuple('Convolutions', 'first blocks middle up1 up2 out')
+
+
+def convolutions(network):
+    """G's Convolutions from its variables {name: array}, every batch normalisation folded into its convolution."""
+    def conv(name):
+        return network[name + '.w_0'], network[name + '.b_0']
+
+    def normalized(name, bn, suffixes=('w_0', 'b_0', 'w_1', 'w_2')):
+        return folded(*conv(name), *[network['%s.%s' % (bn, suffix)] for suffix in suffixes])
+
+    last = srgan_g.RESIDUAL_BLOCKS - 1
+    return Convolutions(
+        first=normalized('n64s1/c', 'batch_norm_0'),
+        blocks=[(normalized('n64s1/c1/%d' % i, 'n64s1/b1/%d' % i), normalized('n64s1/c2/%d' % i, 'n64s1/b2/%d' % i))
+                for i in range(last + 1)],
+        middle=normalized('n64s1/c/m', 'n64s1/b2/%d' % last, ('w_3', 'b_1', 'w_4', 'w_5')),
+        up1=conv('n256s1/1'), up2=conv('n256s1/2'), out=conv('out'))
+
+
+# The rewrites
+
+def folded(weight, bias, scale, shift, mean, variance):
+    """A convolution that does the work of the batch normalisation behind it too -> (weight, bias).
+
+    In use, batch normalisation is y = g * (x - mean) + shift for each channel, with g = scale / sqrt(variance +
+    epsilon). A convolution is linear, so g * (w * x + b - mean) + shift = (g w) * x + g (b - mean) + shift.
+    """
+    gain = scale / np.sqrt(variance.astype(np.float64) + BN_EPSILON)
+    return ((weight * gain[:, None, None, None]).astype(np.float32),
+            ((bias - mean) * gain + shift).astype(np.float32))
+
+
+def shuffled(weight, bias):
+    """A 3x3 convolution with the pixel_shuffle behind it as one transposed convolution, and its biases.
+
+    weight [4F, C, 3, 3], bias [4F] -> W [C, F, 6, 6] for stride 2 and padding 2, and B [1, F, 2, 2].
+
+    pixel_shuffle puts channel 4c + 2dy + dx of place (y, x) on the pixel (2y + dy, 2x + dx) of channel c. So that
+    pixel is the sum over u, v in {-1, 0, 1} of w[4c+2dy+dx, :, u+1, v+1] times the input at (y+u, x+v). A
+    transposed convolution adds W[:, c, i, j] times the input at (y', x') to the pixel (2y' + i - 2, 2x' + j - 2);
+    with y' = y+u that is row 2y+dy where i = dy + 2 - 2u, which is each of 0..5 once. Likewise for columns.
+
+    A transposed convolution has one bias a channel, and here each sub-pixel has its own: b[4c+2dy+dx]. B is the
+    filter whose transposed convolution, of stride 2, spreads them from a map of ones.
+    """
+    filters, channels = len(weight) // 4, weight.shape[1]
+    transposed = np.empty((channels, filters, 6, 6), np.float32)
+    for dy, dx, u, v in itertools.product((0, 1), (0, 1), (-1, 0, 1), (-1, 0, 1)):
+        transposed[:, :, dy + 2 - 2 * u, dx + 2 - 2 * v] = weight[2 * dy + dx::4, :, u + 1, v + 1].T
+    return transposed, bias.reshape(1, filters, 2, 2)
+
+
+def before_shuffle(weight, bias):
+    """The 1x1 convolution behind a pixel_shuffle as one in front of it.
+
+    weight [3, F, 1, 1], bias [3] -> weight [12, 4F, 1, 1], bias [12].
+
+    A 1x1 convolution works on each pixel alone, and the pixel (2y + dy, 2x + dx) of the shuffled channel f is the
+    channel 4f + s, s = 2dy + dx, of place (y, x). So channel 4c + s of the new convolution reads the channels
+    4f + s with the weights w[c, f] and no others, and the shuffle, now of 12 channels, takes it to the pixel.
+    """
+    outputs, channels = weight.shape[:2]
+    spread = np.zeros((outputs, 4, channels, 4), np.float32)
+    for subpixel in range(4):
+        spread[:, subpixel, :, subpixel] = weight[:, :, 0, 0]
+    return spread.reshape(4 * outputs, 4 * channels, 1, 1), bias.repeat(4)
+
+
+# The graph
+
+class Graph:
+    """A fluid program built operation by operation, with the weights in a scope of its own.
+
+    `fused` gives convolutions bias, ReLU and addition as oneDNN computes them, inside the convolution: only a
+    processor knows these attributes, a GPU would leave them out without a word. Without it every operation is one
+    that all devices have.
+    """
+
+    # oneDNN keeps reordered weights by the names of variables, for all scopes of the process: a name that comes
+    # twice would give the second network the first one's weights.
+    numbers = itertools.count()
+
+    def __init__(self, fused=True):
+        self.program, self.scope, self.fused = fluid.Program(), fluid.Scope(), fused
+        self.block = self.program.global_block()
+
+    def variable(self, shape, dtype='float32', name=None, persistable=False):
+        return self.block.create_var(name=name or 'v%d' % next(self.numbers), shape=shape, dtype=dtype,
+                                     persistable=persistable)
+
+    def weight(self, array):
+        variable = self.variable(array.shape, persistable=True)
+        persistables.set_variable(self.scope, variable.name, np.ascontiguousarray(array, np.float32))
+        return variable
+
+    def append(self, op_type, inputs, outputs, **attrs):
+        self.block.append_op(type=op_type, inputs=inputs, outputs=outputs, attrs=attrs)
+
+    def map(self, op_type, x, channels=None, **attrs):
+        """An operation on x alone -> its output, of the same shape or of so many channels."""
+        out = self.variable([-1, channels or x.shape[1], -1, -1])
+        self.append(op_type, {'X': x}, {'Out': out}, use_mkldnn=True, **attrs)
+        return out
+
+    def conv(self, x, weight, bias, relu=False, residual=None):
+        """Convolution with 'SAME' padding, then ReLU or the addition of `residual`; [N, C, H, W] -> [N, F, H, W].
+
+        A fused addition puts its sum into the memory of `residual`, which no one may read any more. Paddle's
+        fuse pass does not look, and so destroys the input of the skip connection.
+        """
+        out = self.variable([-1, len(weight), -1, -1])
+        inputs, attrs = {'Input': x, 'Filter': self.weight(weight)}, {}
+        if self.fused:
+            inputs['Bias'] = self.weight(bias)
+            attrs['fuse_activation'] = 'relu' if relu else ''
+            if residual is not None:
+                inputs['ResidualData'] = residual
+                attrs['fuse_residual_connection'] = True
+        self.append('conv2d', inputs, {'Output': out}, strides=[1, 1], paddings=[weight.shape[2] // 2] * 2,
+                    dilations=[1, 1], groups=1, use_mkldnn=True, is_test=True, **attrs)
+        if not self.fused:
+            out = self.add(out, self.weight(bias), axis=1)
+            if relu:
+                out = self.map('relu', out)
+            if residual is not None:
+                out = self.add(out, residual)
+        return out
+
+    def conv_transpose(self, x, weight, padding):
+        """Transposed convolution of stride 2 without a bias. oneDNN has it only with `is_test`."""
+        out = self.variable([-1, weight.shape[1], -1, -1])
+        self.append('conv2d_transpose', {'Input': x, 'Filter': self.weight(weight)}, {'Output': out}, strides=[2, 2],
+                    paddings=[padding] * 2, dilations=[1, 1], groups=1, use_mkldnn=True, is_test=True)
+        return out
+
+    def add(self, x, y, axis=-1):
+        """x + y. Paddle's `sum` on oneDNN is wrong where the two lie in different memory layouts; this never is."""
+        out = self.variable(x.shape)
+        self.append('elementwise_add', {'X': x, 'Y': y}, {'Out': out}, axis=axis, use_mkldnn=True)
+        return out
+
+    def ones_like(self, x):
+        """A map of ones [N, 1, H, W] for x [N, C, H, W]."""
+        channel, ones = self.variable([-1, 1, -1, -1]), self.variable([-1, 1, -1, -1])
+        self.append('slice', {'Input': x}, {'Out': channel}, axes=[1], starts=[0], ends=[1])
+        self.append('fill_any_like', {'X': channel}, {'Out': ones}, value=1.0, dtype=int(ones.dtype))
+        return ones
+
+
+def body(graph, t_image, layers):
+    """G up to its skip connection: t_image [N, 3, H, W] -> features [N, F, H, W]."""
+    skip = n = graph.conv(t_image, *layers.first, relu=True)
+    for first, second in layers.blocks:
+        nn = graph.conv(n, *first, relu=True)
+        if n is skip:
+            n = graph.add(n, graph.conv(nn, *second))
+        else:
+            n = graph.conv(nn, *second, residual=n)
+    return graph.conv(n, *layers.middle, residual=skip)
+
+
+def body_reach(layers):
+    """How far, in pixels, what `body` computes depends on t_image to each side: one pixel a 3x3 convolution."""
+    return 2 + 2 * len(layers.blocks)
+
+
+def tail(graph, features, layers, like):
+    """G from there on, before the last shuffle: features [N, F, H, W] -> [N, 12, 2H, 2W] in [-1, 1].
+
+    It reaches two pixels to each side: one by the convolution in front of the first shuffle, half a pixel by the
+    one behind. `like`: a variable [N, C, H, W] in the plain layout.
+    """
+    weight, subpixel_biases = shuffled(*layers.up1)
+    n = graph.conv_transpose(features, weight, padding=2)
+    n = graph.add(n, graph.conv_transpose(graph.ones_like(like), subpixel_biases, padding=0))
+    n = graph.conv(graph.map('relu', n), *layers.up2, relu=True)
+    return graph.map('tanh', graph.conv(n, *before_shuffle(*layers.out)))
+
+
+def whole(layers, fused=True):
+    """G as one graph -> (graph, t_image [N, 3, H, W] in [-1, 1], test_im [N, 3, 4H, 4W] in [-1, 1])."""
+    graph = Graph(fused)
+    t_image = graph.variable([-1, 3, -1, -1], name='t_image')
+    subpixels = tail(graph, body(graph, t_image, layers), layers, like=t_image)
+    return graph, t_image, graph.map('pixel_shuffle', subpixels, channels=3, upscale_factor=2)

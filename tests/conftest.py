@@ -1,0 +1,81 @@
+"""What several test modules share: pictures, and the project's commands run as a user runs them."""
+import os
+import subprocess
+import sys
+
+import command
+
+command.import_paddle(threads=2)
+
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+from PIL import Image  # noqa: E402
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+def photograph(height, width, seed):
+    """Something like a photograph, uint8 [height, width, 3]: soft colours with edges and a little grain."""
+    rng = np.random.RandomState(seed)
+    coarse = Image.fromarray(rng.randint(0, 256, (4, 4, 3)).astype(np.uint8)).resize((width, height), Image.BICUBIC)
+    image = np.asarray(coarse).astype(float)
+    for _ in range(6):
+        top, left = rng.randint(height), rng.randint(width)
+        image[top:top + height // 4, left:left + width // 4] += rng.uniform(-80, 80, 3)
+    return np.clip(image + rng.normal(0, 4, image.shape), 0, 255).astype(np.uint8)
+
+
+@pytest.fixture
+def data(tmp_path):
+    """A folder of four small pictures."""
+    folder = tmp_path / 'data'
+    folder.mkdir()
+    for number in range(4):
+        Image.fromarray(photograph(100 + 4 * number, 120, number)).save(str(folder / ('%d.png' % number)))
+    return folder
+
+
+# A run of seconds: crops of 32 pixels, two at a time.
+QUICK = ['--data', 'data', '--recipe', 'demo', '--content-loss', 'mse', '--crop-size', '32', '--batch-size', '2',
+         '--epoch-updates', '3', '--n-epoch-init', '2', '--n-epoch', '2']
+
+
+@pytest.fixture
+def start(tmp_path):
+    """start(script, *arguments) begins a command with tiny networks in tmp_path; -> the process."""
+    processes = []
+
+    def start(script, *arguments, **options):
+        process = subprocess.Popen(
+            [sys.executable, os.path.join(ROOT, 'tests', 'tiny.py'), script] + [str(argument) for argument in arguments],
+            cwd=str(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True, **options)
+        processes.append(process)
+        return process
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+class Result:
+    """How a command ended: exit code `code`, what it wrote in `out` and `err`."""
+
+    def __init__(self, process, timeout=300):
+        self.out, self.err = process.communicate(timeout=timeout)
+        self.code = process.returncode
+
+    def is_one_line(self, code, *words):
+        """Whether it ended with `code` and one line to the user that holds all `words`."""
+        lines = self.err.strip().splitlines()
+        assert self.code == code, (self.code, self.err)
+        assert len(lines) == 1 and lines[0].startswith('error: '), self.err
+        for word in words:
+            assert word in lines[0], (word, lines[0])
+        return True
+
+
+@pytest.fixture
+def run(start):
+    """run(script, *arguments) runs a command with tiny networks in tmp_path to its end; -> Result."""
+    return lambda script, *arguments, **options: Result(start(script, *arguments, **options))

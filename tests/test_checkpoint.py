@@ -1,0 +1,166 @@
+"""What is on the disk is whole or absent, is Paddle's, and is checked before it is used."""
+import os
+
+import numpy as np
+import paddle.fluid as fluid
+import pytest
+
+import checkpoint
+import persistables
+from command import RunError, UsageError
+
+VARIABLES = {'n64s1/c.w_0': np.arange(24, dtype=np.float32).reshape(2, 3, 2, 2), 'out.b_0': np.ones(3, np.float32)}
+SHAPES = {name: array.shape for name, array in VARIABLES.items()}
+
+
+def interrupted():
+    """The variables, and an interruption before the last."""
+    yield 'n64s1/c.w_0', VARIABLES['n64s1/c.w_0'] + 1
+    raise KeyboardInterrupt
+
+
+def assert_is(found, wanted):
+    assert set(found) == set(wanted)
+    assert all(np.array_equal(found[name], wanted[name]) and found[name].dtype == wanted[name].dtype for name in wanted)
+
+
+# Paddle's files
+
+def test_files_are_paddles_to_the_byte(tmp_path):
+    program, startup = fluid.Program(), fluid.Program()
+    with fluid.program_guard(program, startup), fluid.scope_guard(fluid.Scope()):
+        for name, shape, dtype in (('a/b.w_0', [2, 3], 'float32'), ('c', [1], 'float32'), ('d', [300], 'int64'),
+                                   ('e', [4], 'float64'), ('f', [2, 1], 'int32')):
+            fluid.layers.create_global_var(shape, 2, dtype, persistable=True, name=name)
+        exe = fluid.Executor(fluid.CPUPlace())
+        exe.run(startup)
+        fluid.io.save_persistables(exe, str(tmp_path), program)
+        for name in ('a/b.w_0', 'c', 'd', 'e', 'f'):
+            array = persistables.get_variable(fluid.global_scope(), name)
+            assert np.array_equal(persistables.read_variable(str(tmp_path), name), array)
+            assert persistables.encode(array) == (tmp_path / name).read_bytes()
+
+
+@pytest.mark.parametrize('damage', [lambda data: data[:-1], lambda data: data[:10], lambda data: b'', lambda data: data + b'\0',
+                                    lambda data: b'PNG' + data[3:], lambda data: data[:16] + b'\xff' * 4 + data[20:]])
+def test_a_damaged_file_is_refused_by_name(damage, tmp_path):
+    persistables.write_variable(str(tmp_path), 'n64s1/c.w_0', VARIABLES['n64s1/c.w_0'])
+    path = tmp_path / 'n64s1' / 'c.w_0'
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(persistables.FormatError, match='c.w_0'):
+        persistables.read_variable(str(tmp_path), 'n64s1/c.w_0')
+
+
+# Networks
+
+def test_a_network_comes_back(tmp_path):
+    path = str(tmp_path / 'g')
+    for factor in (1, 2):
+        checkpoint.save_network(path, [(name, factor * array) for name, array in VARIABLES.items()])
+        assert_is(checkpoint.load_network(path, SHAPES), {name: factor * array for name, array in VARIABLES.items()})
+    assert os.listdir(str(tmp_path)) == ['g']
+
+
+def test_a_network_comes_from_an_npz(tmp_path):
+    np.savez(str(tmp_path / 'g.npz'), **VARIABLES)
+    assert_is(checkpoint.load_network(str(tmp_path / 'g.npz'), SHAPES), VARIABLES)
+    (tmp_path / 'g.npz').write_bytes((tmp_path / 'g.npz').read_bytes()[:100])
+    with pytest.raises(UsageError, match='g.npz is damaged'):
+        checkpoint.load_network(str(tmp_path / 'g.npz'), SHAPES)
+
+
+def test_an_interrupted_save_leaves_the_earlier_network(tmp_path):
+    path = str(tmp_path / 'g')
+    checkpoint.save_network(path, VARIABLES.items())
+    with pytest.raises(KeyboardInterrupt):
+        checkpoint.save_network(path, interrupted())
+    assert_is(checkpoint.load_network(path, SHAPES), VARIABLES)
+    assert os.listdir(str(tmp_path)) == ['g']
+
+
+def test_a_save_killed_between_its_renames_leaves_the_earlier_network(tmp_path):
+    path = str(tmp_path / 'g')
+    checkpoint.save_network(path, VARIABLES.items())
+    os.rename(path, path + '.old')
+    assert_is(checkpoint.load_network(path, SHAPES), VARIABLES)
+    os.rename(path, path + '.old')
+    checkpoint.save_network(path, VARIABLES.items())
+    assert os.listdir(str(tmp_path)) == ['g']
+
+
+def damage(path):
+    """Change one bit of the data: neither the length nor the header tells."""
+    with open(path, 'r+b') as file:
+        file.seek(-1, os.SEEK_END)
+        last = file.read(1)[0]
+        file.seek(-1, os.SEEK_END)
+        file.write(bytes([last ^ 1]))
+
+
+def test_a_network_is_checked_before_it_is_used(tmp_path):
+    path = str(tmp_path / 'g')
+
+    def refused(words, shapes=SHAPES):
+        with pytest.raises(UsageError, match=words):
+            checkpoint.load_network(path, shapes)
+        checkpoint.save_network(path, VARIABLES.items())
+
+    refused('is not there')
+    damage(os.path.join(path, 'n64s1', 'c.w_0'))
+    refused('n64s1/c.w_0 is damaged')
+    os.truncate(os.path.join(path, 'out.b_0'), 25)
+    refused('out.b_0 is ')
+    os.remove(os.path.join(path, 'out.b_0'))
+    refused('no variable out.b_0')
+    refused(r'out.b_0 has the shape \(3,\), not \(4,\)', {'out.b_0': (4,)})
+    with open(os.path.join(path, 'manifest.json'), 'w') as file:
+        file.write('{')
+    refused('manifest.json is damaged')
+
+
+def test_values_that_are_not_finite_are_not_saved(tmp_path):
+    bad = {'out.b_0': np.array([1, np.nan, 2], np.float32)}
+    checkpoint.save_network(str(tmp_path / 'g'), VARIABLES.items())
+    checkpoint.save_state(str(tmp_path / 's'), VARIABLES.items(), {})
+    for save in (lambda: checkpoint.save_network(str(tmp_path / 'g'), bad.items()),
+                 lambda: checkpoint.save_state(str(tmp_path / 's'), bad.items(), {})):
+        with pytest.raises(RunError, match='out.b_0'):
+            save()
+    assert_is(checkpoint.load_network(str(tmp_path / 'g'), SHAPES), VARIABLES)
+    assert_is(checkpoint.load_state(str(tmp_path / 's'))[0], VARIABLES)
+
+
+# Training states
+
+def test_a_state_comes_back_with_its_position(tmp_path):
+    path = str(tmp_path / 'state.npz')
+    checkpoint.save_state(path, VARIABLES.items(), {'epoch': 3, 'totals': {'l_g_pix': 0.1 + 0.2}})
+    variables, position = checkpoint.load_state(path)
+    assert_is(variables, VARIABLES)
+    assert position == {'epoch': 3, 'totals': {'l_g_pix': 0.1 + 0.2}}
+    with np.load(path) as archive:
+        assert np.array_equal(archive['n64s1/c.w_0'], VARIABLES['n64s1/c.w_0'])
+
+
+def test_an_interrupted_save_leaves_the_earlier_state(tmp_path):
+    path = str(tmp_path / 'state.npz')
+    checkpoint.save_state(path, VARIABLES.items(), {'epoch': 1})
+    with pytest.raises(KeyboardInterrupt):
+        checkpoint.save_state(path, interrupted(), {'epoch': 2})
+    assert checkpoint.load_state(path)[1] == {'epoch': 1}
+    assert os.listdir(str(tmp_path)) == ['state.npz']
+
+
+def test_a_damaged_state_is_refused(tmp_path):
+    path = tmp_path / 'state.npz'
+    checkpoint.save_state(str(path), VARIABLES.items(), {})
+    whole = path.read_bytes()
+    for number in range(0, len(whole), 97):
+        path.write_bytes(whole[:number])
+        with pytest.raises(RunError, match='state.npz is damaged'):
+            checkpoint.load_state(str(path))
+    data = VARIABLES['n64s1/c.w_0'].tobytes()
+    at = whole.index(data) + len(data) // 2
+    path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1:])
+    with pytest.raises(RunError, match='state.npz is damaged'):
+        checkpoint.load_state(str(path))

@@ -1,0 +1,424 @@
+"""The networks and the three programs: names, sharing, what each moves, and numbers against a reference."""
+import re
+
+import article
+import numpy as np
+import paddle.fluid as fluid
+import pytest
+from conftest import photograph
+
+import checkpoint
+import cpu_graph
+import layers
+import persistables
+import programs
+import srgan_d
+import srgan_g
+import tiny_vgg
+import vgg19
+import vgg19_weights
+from data_utils import bicubic_resize, standardized
+
+CROP, BATCH = 40, 3
+LEARNING_RATE = 1e-3
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    monkeypatch.setattr(srgan_g, 'RESIDUAL_BLOCKS', 2)
+    monkeypatch.setattr(srgan_g, 'FILTERS', 8)
+    monkeypatch.setattr(srgan_d, 'FILTERS', 4)
+    monkeypatch.setattr(vgg19, 'FILTERS', tiny_vgg.FILTERS)
+
+
+def feed_of(seed=0):
+    hr = np.stack([photograph(CROP, CROP, seed + number) for number in range(BATCH)])
+    lr = np.stack([bicubic_resize(image, CROP // 4, CROP // 4) for image in hr])
+    return {'t_image': standardized(lr), 't_target_image': standardized(hr), 'vgg19_input': standardized(
+        np.stack([bicubic_resize(image, 224, 224) for image in hr]))}
+
+
+def learning(names):
+    """Without the biases that a batch normalisation takes out again."""
+    return [name for name in names if not re.match(r'(n64s1/c|h[1-7]/c|res/c3).*\.b_0$', name)]
+
+
+class World:
+    """The programs in a scope of their own, started."""
+
+    def __init__(self, content_loss='mse', on_cpu=True, seed=7, tmp_path=None):
+        self.programs = programs.build(CROP, content_loss, 1e-3, seed, on_cpu)
+        self.exe, self.scope = fluid.Executor(fluid.CPUPlace()), fluid.Scope()
+        self.exe.run(self.programs.startup, scope=self.scope)
+        if tmp_path:
+            tiny_vgg.write(str(tmp_path))
+            vgg19_weights.load(self.scope, str(tmp_path), programs.CONTENT_LOSSES[content_loss].feature)
+        self.set({programs.LEARNING_RATE: np.array([LEARNING_RATE], np.float32)})
+        self.g = learning(layers.variables_of(srgan_g.SRGAN_g, [None, 3, None, None]))
+        self.d = learning(layers.variables_of(srgan_d.SRGAN_d, [None, 3, CROP, CROP]))
+
+    def set(self, values):
+        for name, value in values.items():
+            persistables.set_variable(self.scope, name, value)
+
+    def all(self):
+        """{name: value} of every variable that any program keeps."""
+        names = set().union(*(step.persistables() for step in self.programs[1:]))
+        return {name: persistables.get_variable(self.scope, name) for name in names}
+
+    def moved(self, step, feed=None):
+        """The names of what one run of a step changes."""
+        before = self.all()
+        step.run(self.exe, self.scope, feed or feed_of())
+        after = self.all()
+        return {name for name in before if not np.array_equal(before[name], after[name])}
+
+
+# Names
+
+def test_g_and_d_have_the_articles_names_and_shapes():
+    """Of the networks in full size, built by the article's code in a process that has built nothing else."""
+    for network, reference, shape in ((srgan_g.SRGAN_g, article.generator, [None, 3, 24, 24]),
+                                      (srgan_d.SRGAN_d, article.discriminator, [None, 3, 384, 384])):
+        ours = layers.variables_of(network, shape)
+        theirs = layers.variables_of(reference, shape)
+        dead = ('res/c.', 'res/c2.', 'res/bn.', 'res/bn2.', 'ho/fc.')
+        assert ours == {name: shape for name, shape in theirs.items() if not name.startswith(dead)}
+    g = layers.variables_of(srgan_g.SRGAN_g, [None, 3, 24, 24])
+    assert {'batch_norm_0.w_0', 'n64s1/b2/15.w_3', 'n64s1/b2/15.b_1', 'n64s1/b2/15.w_4', 'n64s1/b2/15.w_5'} <= set(g)
+    parameters = sum(np.prod(shape) for name, shape in g.items())
+    assert parameters == 1524739
+
+
+@pytest.mark.parametrize('ours, theirs, size', [(srgan_g.SRGAN_g, article.generator, 12),
+                                                (srgan_d.SRGAN_d, article.discriminator, CROP)])
+def test_models_of_the_articles_code_load_and_ours_load_there(ours, theirs, size, tiny, tmp_path):
+    """Both ways through the disk, the networks compute the same."""
+    exe, outputs = fluid.Executor(fluid.CPUPlace()), {}
+    image = standardized(photograph(size, size, 3)).transpose(2, 0, 1)[np.newaxis].repeat(2, 0) * [[[[1]]], [[[-1]]]]
+
+    def forward(network, load):
+        program, startup = fluid.Program(), fluid.Program()
+        startup.random_seed = 11
+        with fluid.program_guard(program, startup), fluid.unique_name.guard(), fluid.scope_guard(fluid.Scope()):
+            out = network(fluid.data('input', [None, 3, size, size]))
+            program = program.clone(for_test=True)
+            exe.run(startup)
+            load(program)
+            return exe.run(program, feed={'input': image.astype(np.float32)}, fetch_list=[out])[0]
+
+    def save_theirs(program):
+        rng = np.random.RandomState(0)
+        for variable in program.list_vars():
+            if variable.persistable:
+                value = np.abs(rng.normal(0.3, 0.1, variable.shape)).astype(np.float32)
+                persistables.set_variable(fluid.global_scope(), variable.name, value * 0.3)
+        fluid.io.save_persistables(exe, str(tmp_path / 'theirs'), program)
+
+    def load_ours(program):
+        shapes = layers.variables_of(ours, [None, 3, size, size])
+        loaded = checkpoint.load_network(str(tmp_path / 'theirs'), shapes)
+        for name, value in loaded.items():
+            persistables.set_variable(fluid.global_scope(), name, value)
+        checkpoint.save_network(str(tmp_path / 'ours'), loaded.items())
+
+    def load_theirs(program):
+        names = layers.variables_of(ours, [None, 3, size, size])
+        fluid.io.load_vars(exe, str(tmp_path / 'ours'), program, predicate=lambda variable: variable.name in names)
+
+    wanted = forward(theirs, save_theirs)
+    assert np.ptp(wanted) > 0
+    for name, network, load in (('ours', ours, load_ours), ('theirs', theirs, load_theirs)):
+        assert np.abs(forward(network, load) - wanted).max() <= 1e-5 * np.abs(wanted).max(), name
+
+
+# First values
+
+def test_layers_of_one_shape_start_apart_and_the_seed_decides(tiny):
+    first, second, other = World(seed=1).all(), World(seed=1).all(), World(seed=2).all()
+    assert all(np.array_equal(first[name], second[name]) for name in first)
+    assert not np.array_equal(first['n64s1/c1/0.w_0'], first['n64s1/c1/1.w_0'])
+    assert not np.array_equal(first['n64s1/c1/0.w_0'], other['n64s1/c1/0.w_0'])
+
+
+def test_every_variable_is_initialised_by_one_operation(tiny):
+    operations = [name for op in World().programs.startup.global_block().ops for name in op.output_arg_names]
+    random = [name for name in operations if name.endswith('.w_0') and '/b' not in name]
+    assert len(random) == len(set(random))
+
+
+# What each program moves
+
+def test_pre_training_moves_all_of_g_and_nothing_else(tiny):
+    world = World()
+    moved = world.moved(world.programs.init_g)
+    assert set(world.g) <= moved
+    assert all('init_g' in name for name in moved - set(world.g))
+
+
+@pytest.mark.parametrize('step', ['init_g', 'd', 'g'])
+def test_a_bias_that_normalisation_takes_out_stays(step, tiny):
+    world = World()
+    biases = {name for name in world.all() if re.match(r'(n64s1/c|h[1-7]/c|res/c3).*\.b_0$', name)}
+    assert len(biases) == 6 + 8
+    assert not biases & world.moved(getattr(world.programs, step))
+
+
+def test_the_d_step_moves_all_of_d_and_no_weight_or_statistic_of_g(tiny):
+    world = World()
+    moved = world.moved(world.programs.d)
+    assert set(world.d) <= moved
+    assert not moved & set(world.g)
+    assert all('_d_' in name for name in moved - set(world.d))
+
+
+@pytest.mark.parametrize('content_loss', ['mse', 'pool5', 'vgg54', 'vgg22'])
+def test_the_g_step_moves_all_of_g_and_nothing_of_d_or_vgg(content_loss, tiny, tmp_path):
+    world = World(content_loss, tmp_path=None if content_loss == 'mse' else tmp_path)
+    moved = world.moved(world.programs.g)
+    assert set(world.g) <= moved
+    assert not moved & set(world.d)
+    assert not [name for name in moved if name.startswith('vgg19_')]
+    assert all('_g_' in name and 'init_g' not in name for name in moved - set(world.g))
+
+
+def test_a_sample_moves_nothing(tiny):
+    world = World()
+    assert world.moved(world.programs.sample) == set()
+
+
+def test_a_sample_follows_the_weights(tiny):
+    """It is what the article's generator makes of the weights as they are now, not as they were once."""
+    world, feed = World(), {'t_image': feed_of()['t_image']}
+    for _ in range(2):
+        sample = world.programs.sample.run(world.exe, world.scope, feed)['test_im']
+        program = fluid.Program()
+        with fluid.program_guard(program, fluid.Program()), fluid.unique_name.guard():
+            out = article.generator(nchw('t_image', CROP // 4))
+        wanted, = world.exe.run(program.clone(for_test=True), feed=feed, fetch_list=[out], scope=world.scope)
+        assert np.abs(sample - wanted.transpose(0, 2, 3, 1)).max() <= 1e-5
+        world.programs.init_g.run(world.exe, world.scope, feed_of())
+
+
+def test_the_stages_have_moments_of_their_own(tiny):
+    world = World()
+    moments = [{name for name in step.persistables() if 'moment' in name}
+               for step in (world.programs.init_g, world.programs.d, world.programs.g)]
+    assert all(moments) and not moments[0] & moments[1] and not moments[0] & moments[2] and not moments[1] & moments[2]
+
+
+def test_d_of_real_and_d_of_fake_are_one_network(tiny):
+    """Shown G's own pictures as real ones, D has the same opinion of both."""
+    world, feed = World(), feed_of()
+    step = world.programs.g
+    fake, = [op.output('Out')[0] for op in world.programs.d.program.global_block().ops if op.type == 'tanh']
+    picture, = world.exe.run(world.programs.d.program, feed={k: feed[k] for k in world.programs.d.feeds},
+                             fetch_list=[fake], scope=world.scope)
+    world = World()
+    losses = world.programs.d.run(world.exe, world.scope, dict(feed, t_target_image=picture.transpose(0, 2, 3, 1)))
+    assert losses['d_real'] == pytest.approx(losses['d_fake'], rel=1e-6)
+    assert step.feeds == ['t_image', 't_target_image']
+
+
+def test_a_g_step_on_the_adversarial_loss_alone_raises_ds_opinion(tiny, monkeypatch):
+    monkeypatch.setitem(programs.CONTENT_LOSSES, 'mse', programs.ContentLoss(0.0, None, 0.0, None, None))
+    world = World()
+    for _ in range(3):
+        world.programs.d.run(world.exe, world.scope, feed_of())
+    opinions = [world.programs.g.run(world.exe, world.scope, feed_of())['l_g_gan'] for _ in range(4)]
+    assert opinions == sorted(opinions, reverse=True) and opinions[-1] < opinions[0] - 1e-4
+
+
+# Numbers
+
+class Reference:
+    """A program of the article's plain networks, each built once, with the values of a World."""
+
+    def __init__(self, world, build, feed, moved):
+        program, startup, scope = fluid.Program(), fluid.Program(), fluid.Scope()
+        with fluid.program_guard(program, startup), fluid.unique_name.guard(), fluid.scope_guard(scope):
+            losses, fetches = build()
+            parameters = [variable for variable in program.all_parameters() if variable.name in moved
+                          and variable.trainable]
+            gradients = fluid.gradients([losses], parameters)
+            world.exe.run(startup)
+            values = world.all()
+            for variable in program.list_vars():
+                if variable.persistable and variable.name in values:
+                    persistables.set_variable(scope, variable.name, values[variable.name])
+            fetched = world.exe.run(program, feed=feed, fetch_list=fetches + gradients)
+        self.values, self.scope = fetched[:len(fetches)], scope
+        self.gradients = dict(zip([variable.name for variable in parameters], fetched[len(fetches):]))
+
+
+def cross_entropy(logits, label):
+    """log(1 + exp(-x)) for real, log(1 + exp(x)) for generated, in the open."""
+    sign = -1.0 if label else 1.0
+    return fluid.layers.reduce_mean(fluid.layers.log(1.0 + fluid.layers.exp(sign * logits)))
+
+
+def nchw(name, size):
+    return fluid.layers.transpose(fluid.data(name, [None, size, size, 3]), [0, 3, 1, 2])
+
+
+def mean_square(a, b):
+    return fluid.layers.reduce_mean(fluid.layers.square(a - b))
+
+
+def assert_step(world, before, optimiser, gradients):
+    """The variables of `world` are one step of Adam by `gradients` from `before`."""
+    largest = max(np.abs(gradient).max() for gradient in gradients.values())
+    after = world.all()
+    for name, gradient in gradients.items():
+        moment, = [after[other] for other in after if other.startswith('%s_%s_moment1' % (name, optimiser))]
+        assert np.abs(moment / 0.1 - gradient).max() <= 1e-4 * np.abs(gradient).max() + 1e-6 * largest, name
+        own = moment.astype(float) / 0.1
+        rate = LEARNING_RATE * np.sqrt(1 - 0.999) / (1 - 0.9)
+        wanted = before[name] - rate * 0.1 * own / (np.sqrt(0.001 * own ** 2) + 1e-8)
+        assert np.abs(after[name] - wanted).max() <= 1e-6, name
+
+
+def assert_same_statistics(world, reference, names):
+    for name in names:
+        if name.endswith(('.w_1', '.w_2', '.w_4', '.w_5')):
+            wanted = persistables.get_variable(reference.scope, name)
+            assert np.allclose(persistables.get_variable(world.scope, name), wanted, rtol=1e-4, atol=1e-6), name
+
+
+def init_g_reference():
+    loss = mean_square(article.generator(nchw('t_image', CROP // 4)), nchw('t_target_image', CROP))
+    return loss, [loss]
+
+
+def test_a_step_of_pre_training_equals_the_reference(tiny):
+    world, feed = World(), feed_of()
+    before = world.all()
+    reference = Reference(world, init_g_reference, {k: feed[k] for k in ('t_image', 't_target_image')}, world.g)
+    losses = world.programs.init_g.run(world.exe, world.scope, feed)
+    assert losses == {'l_g_pix': pytest.approx(reference.values[0].item(), rel=1e-5)}
+    assert_step(world, before, 'init_g', reference.gradients)
+    assert_same_statistics(world, reference, world.g)
+
+
+def test_a_step_of_d_equals_the_reference(tiny):
+    world, feed = World(), feed_of()
+
+    def fake_of_g():
+        fake = article.generator(nchw('t_image', CROP // 4))
+        return fluid.layers.reduce_mean(fake), [fluid.layers.transpose(fake, [0, 2, 3, 1])]
+
+    def opinion(label):
+        def build():
+            logits = article.discriminator(nchw('images', CROP))
+            loss = cross_entropy(logits, label)
+            return loss, [loss, fluid.layers.reduce_mean(fluid.layers.sigmoid(logits))]
+        return build
+
+    before = world.all()
+    fake = Reference(world, fake_of_g, {'t_image': feed['t_image']}, world.g).values[0]
+    real = Reference(world, opinion(1), {'images': feed['t_target_image']}, world.d)
+    fake = Reference(world, opinion(0), {'images': fake}, world.d)
+    losses = world.programs.d.run(world.exe, world.scope, feed)
+    wanted = dict(l_d_real=real.values[0], d_real=real.values[1], l_d_fake=fake.values[0], d_fake=fake.values[1])
+    assert losses == {name: pytest.approx(value.item(), rel=1e-5) for name, value in wanted.items()}
+    gradients = {name: real.gradients[name] + fake.gradients[name] for name in real.gradients}
+    assert set(gradients) == {name for name in world.d if not name.endswith(('bn.w_1', 'bn.w_2', 'bn3.w_1', 'bn3.w_2'))}
+    assert_step(world, before, 'd', gradients)
+
+
+@pytest.mark.parametrize('content_loss', ['mse', 'pool5', 'vgg54', 'vgg22'])
+def test_a_step_of_g_equals_the_reference(content_loss, tiny, tmp_path):
+    world, feed = World(content_loss, tmp_path=None if content_loss == 'mse' else tmp_path), feed_of()
+    feeds = ['t_image', 't_target_image'] + (['vgg19_input'] if content_loss == 'pool5' else [])
+    assert world.programs.g.feeds == feeds
+
+    def build():
+        fake, target = article.generator(nchw('t_image', CROP // 4)), nchw('t_target_image', CROP)
+        fetches = [mean_square(fake, target)]
+        loss = fetches[0]
+        if content_loss == 'pool5':
+            resized = fluid.layers.resize_bilinear(fake, [224, 224], align_corners=False, align_mode=0)
+            fetches.append(mean_square(vgg19.vgg19(resized, 'pool5'), vgg19.vgg19(nchw('vgg19_input', 224), 'pool5')))
+            loss = loss + 2e-6 * fetches[1]
+        elif content_loss != 'mse':
+            fetches.append(mean_square(vgg19.vgg19(fake, content_loss) / 12.75, vgg19.vgg19(target, content_loss) / 12.75))
+            loss = fetches[1]
+        fetches.append(cross_entropy(article.discriminator(fake), 1))
+        loss = loss + 1e-3 * fetches[-1]
+        return loss, fetches + [loss]
+
+    before = world.all()
+    reference = Reference(world, build, {name: feed[name] for name in feeds}, world.g)
+    losses = world.programs.g.run(world.exe, world.scope, feed)
+    names = ['l_g_pix'] + (['l_g_percep'] if content_loss != 'mse' else []) + ['l_g_gan', 'g_loss']
+    assert losses == {name: pytest.approx(value.item(), rel=1e-5) for name, value in zip(names, reference.values)}
+    assert_step(world, before, 'g', reference.gradients)
+    assert_same_statistics(world, reference, world.g)
+
+
+@pytest.mark.parametrize('name', ['init_g', 'd', 'g'])
+def test_the_rewrites_for_the_cpu_change_no_number(name, tiny):
+    """Losses, gradients, variables after two steps; D's small maps become matrix products, the rest goes to oneDNN."""
+    plain, fast = World(on_cpu=False), World(on_cpu=True)
+    kinds = [op.type for op in getattr(fast.programs, name).program.global_block().ops]
+    assert name == 'init_g' or 'unfold' in kinds
+    marked = [op for op in getattr(fast.programs, name).program.global_block().ops if op.type == 'conv2d']
+    assert all(op.attr('use_mkldnn') for op in marked)
+    for seed in (0, 1):
+        results = [getattr(world.programs, name).run(world.exe, world.scope, feed_of(seed)) for world in (plain, fast)]
+        assert results[1] == {loss: pytest.approx(value, rel=1e-5) for loss, value in results[0].items()}
+        if seed == 0:
+            before, after = plain.all(), fast.all()
+            scale = {kind: max(np.abs(value).max() for other, value in before.items() if kind in other)
+                     for kind in ('moment1', 'moment2')}
+            for variable in before:
+                for kind in scale:
+                    if kind in variable:
+                        assert np.allclose(after[variable], before[variable], rtol=1e-3, atol=1e-5 * scale[kind]), variable
+
+
+@pytest.mark.parametrize('size', [1, 2, 3, 4])
+@pytest.mark.parametrize('kernel', [3, 4])
+def test_a_convolution_as_matrix_product_is_the_convolution(size, kernel):
+    outputs = []
+    for rewrite in (False, True):
+        program, startup, scope = fluid.Program(), fluid.Program(), fluid.Scope()
+        startup.random_seed = 3
+        with fluid.program_guard(program, startup), fluid.unique_name.guard(), fluid.scope_guard(scope):
+            image = fluid.data('image', [None, 5, size, size])
+            image.stop_gradient = False
+            out = layers.conv2d(image, 7, kernel, 'c', 0.3, stride=2)
+            if rewrite:
+                cpu_graph.for_cpu(program)
+                assert 'conv2d' not in [op.type for op in program.global_block().ops]
+            gradients = fluid.gradients([fluid.layers.reduce_sum(out * out)],
+                                        [image, program.global_block().var('c.w_0')])
+            exe = fluid.Executor(fluid.CPUPlace())
+            exe.run(startup)
+            feed = {'image': np.random.RandomState(1).normal(size=(3, 5, size, size)).astype(np.float32)}
+            outputs.append(exe.run(program, feed=feed, fetch_list=[out] + gradients))
+    for plain, product in zip(*outputs):
+        assert product.shape == plain.shape and np.abs(product - plain).max() <= 1e-5 * np.abs(plain).max()
+
+
+# Sizes
+
+@pytest.mark.parametrize('height, width', [(1, 1), (1, 7), (5, 2), (24, 24)])
+def test_g_enlarges_any_size(height, width, tiny):
+    world = World()
+    image = standardized(photograph(height, width, 0))[np.newaxis]
+    assert world.programs.sample.run(world.exe, world.scope, {'t_image': image})['test_im'].shape == (
+        1, 4 * height, 4 * width, 3)
+
+
+@pytest.mark.parametrize('shape', [[None, 3, 28, 32], [None, 3, None, None]])
+def test_d_says_which_crops_it_takes(shape):
+    with pytest.raises(ValueError, match='at least 32 x 32'):
+        layers.variables_of(srgan_d.SRGAN_d, shape)
+
+
+def test_a_gpu_gets_none_of_the_rewrites(tiny):
+    for step in programs.build(CROP, 'mse', 1e-3, 0, on_cpu=False)[1:]:
+        operations = step.program.global_block().ops
+        assert 'unfold' not in [op.type for op in operations]
+        assert not any(op.has_attr('use_mkldnn') and op.attr('use_mkldnn') for op in operations)

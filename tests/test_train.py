@@ -1,0 +1,336 @@
+"""train.py as a user runs it: what it says, what it leaves, and what stops it."""
+import csv
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import time
+
+import numpy as np
+import pytest
+from conftest import QUICK, Result
+from PIL import Image
+
+import persistables
+
+TIMES = ('seconds', 'pictures_per_second')
+
+
+def log_of(folder):
+    with open(str(folder / 'log.csv')) as file:
+        return list(csv.DictReader(file))
+
+
+def assert_same_logs(folder, reference):
+    """Every figure but the times, to 1e-5."""
+    rows, wanted = log_of(folder), log_of(reference)
+    assert len(rows) == len(wanted)
+    for row, other in zip(rows, wanted):
+        for name in set(other) - set(TIMES):
+            if name == 'stage' or not other[name]:
+                assert row[name] == other[name]
+            else:
+                assert float(row[name]) == pytest.approx(float(other[name]), rel=1e-5), (name, row, other)
+
+
+def wait_for(condition, process, seconds=120):
+    deadline = time.time() + seconds
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.time() < deadline, 'nothing happened in %d s' % seconds
+        time.sleep(0.02)
+
+
+def test_a_run_leaves_samples_log_curves_and_networks(run, data, tmp_path):
+    result = run('train.py', *QUICK, '--save-every', '1')
+    assert result.code == 0, result.err
+    assert result.err == ''
+    output, models = tmp_path / 'output', tmp_path / 'models'
+
+    lines = [line for line in result.out.splitlines() if line.startswith('[*]')]
+    assert re.match(r'\[\*\] Epoch_init: \[ 1/ 2\] time: \d+\.\d{4}s, mse: \d+\.\d{8}, psnr: \d+\.\d\d dB$', lines[0])
+    assert re.match(r'\[\*\] Epoch: \[ 2/ 2\] time: \d+\.\d{4}s, d_loss: \d+\.\d{8} g_loss: \d+\.\d{8}, psnr', lines[3])
+    assert 'recipe demo' in result.out and 'epoch_updates       3  (recipe: ' in result.out
+    assert 'models/g_models' in result.out.splitlines()[-1] and 'output/epoch_*.jpg' in result.out.splitlines()[-1]
+
+    samples = {'epoch_%s%d_%s.jpg' % (stage, epoch, kind)
+               for stage in ('init_', '') for epoch in (1, 2) for kind in ('G', '96', '384')}
+    assert set(os.listdir(str(output))) == samples | {'log.csv', 'curves.png', '.lock'}
+    for name in samples:
+        assert Image.open(str(output / name)).size == ((30, 28) if '_96' in name else (120, 112)), name
+
+    rows = log_of(output)
+    assert [(row['stage'], row['epoch'], row['update']) for row in rows] == [
+        ('init', '1', '3'), ('init', '2', '6'), ('gan', '1', '3'), ('gan', '2', '6')]
+    for row in rows:
+        filled = {name for name, value in row.items() if value}
+        common = {'stage', 'epoch', 'update', 'l_g_pix', 'psnr_y', 'learning_rate', 'seconds', 'pictures_per_second'}
+        assert filled == common | (
+            {'l_g_gan', 'g_loss', 'l_d_real', 'l_d_fake', 'd_real', 'd_fake'} if row['stage'] == 'gan' else set())
+
+    assert (models / 'g_models' / 'n64s1' / 'c1' / '0.w_0').exists()
+    assert (models / 'd_models' / 'h0' / 'c.w_0').exists()
+    assert json.load(open(str(models / 'settings.json')))['batch_size'] == 2
+
+
+def test_the_picture_of_the_samples_is_not_trained_on_and_stays_the_same(run, data, tmp_path):
+    assert run('train.py', *QUICK, '--save-every', '1').code == 0
+    first, second = [np.asarray(Image.open(str(tmp_path / 'output' / name)))
+                     for name in ('epoch_init_1_384.jpg', 'epoch_2_384.jpg')]
+    assert (first == second).all()
+    held_out = np.asarray(Image.open(str(data / '3.png')))
+    assert np.abs(first.astype(int) - held_out).mean() < 3
+    (data / '3.png').unlink()
+    assert run('train.py', *QUICK, '--overwrite').code == 0
+    assert np.asarray(Image.open(str(tmp_path / 'output' / 'epoch_2_384.jpg'))).shape == (108, 120, 3)
+
+
+def test_each_stage_alone(run, data, tmp_path):
+    assert run('train.py', *QUICK, '--n-epoch', '0').code == 0
+    assert {row['stage'] for row in log_of(tmp_path / 'output')} == {'init'}
+    assert not (tmp_path / 'models' / 'd_models').exists()
+    arguments = ('--n-epoch-init', '0', '--init-g', 'models/g_models', '--models', 'm2', '--output', 'o2')
+    assert run('train.py', *QUICK, *arguments).code == 0
+    assert {row['stage'] for row in log_of(tmp_path / 'o2')} == {'gan'}
+
+
+def test_the_same_seed_gives_the_same_run_and_another_one_another(run, data, tmp_path):
+    for name, seed in (('a', 5), ('b', 5), ('c', 6)):
+        assert run('train.py', *QUICK, '--seed', seed, '--models', 'm' + name, '--output', 'o' + name).code == 0
+    assert_same_logs(tmp_path / 'oa', tmp_path / 'ob')
+    assert log_of(tmp_path / 'oa')[0]['l_g_pix'] != log_of(tmp_path / 'oc')[0]['l_g_pix']
+
+
+# Stopped and resumed
+
+LONG = QUICK[:-4] + ['--n-epoch-init', '12', '--n-epoch', '12', '--save-every', '2']
+
+
+@pytest.fixture(scope='session')
+def uninterrupted(tmp_path_factory):
+    """The output folder of a run of LONG that nothing stopped, made once."""
+    return tmp_path_factory.mktemp('reference')
+
+
+def reference(run, uninterrupted, tmp_path):
+    if not (uninterrupted / 'output').exists():
+        assert run('train.py', *LONG, '--models', 'm', '--output', 'o').code == 0
+        shutil.copytree(str(tmp_path / 'o'), str(uninterrupted / 'output'))
+    return uninterrupted / 'output'
+
+
+def test_no_kill_loses_anything(run, start, data, tmp_path, uninterrupted):
+    """Twenty times killed at random moments of both stages and resumed, the run ends as if never stopped."""
+    wanted = reference(run, uninterrupted, tmp_path)
+    rng = random.Random(1)
+    arguments = LONG + ['--save-minutes', '0.0001']
+    state = tmp_path / 'models' / 'state.npz'
+    start_up = None
+    for kill in range(20):
+        resume = ['--resume'] if (tmp_path / 'models' / 'settings.json').exists() else []
+        started, before = time.time(), state.stat().st_mtime_ns if state.exists() else 0
+        process = start('train.py', *arguments, *resume)
+        # Half of them at any moment from the start to the first updates, half within some updates and their saving.
+        if start_up and kill % 2:
+            time.sleep(rng.uniform(0, start_up))
+        else:
+            wait_for(lambda: state.exists() and state.stat().st_mtime_ns > before, process)
+            start_up = start_up or time.time() - started
+            time.sleep(rng.uniform(0, 0.1))
+        assert process.poll() is None, 'over after %d kills: %s' % (kill, process.communicate())
+        process.kill()
+        process.communicate()
+    result = run('train.py', *arguments, '--resume')
+    assert result.code == 0, result.err
+    assert_same_logs(tmp_path / 'output', wanted)
+
+
+@pytest.mark.parametrize('number, code', [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize('stage', ['init', 'gan'])
+def test_a_signal_saves_and_says_how_to_go_on(number, code, stage, start, run, data, tmp_path, uninterrupted):
+    wanted = reference(run, uninterrupted, tmp_path)
+    process = start('train.py', *LONG)
+    wait_for(lambda: (tmp_path / 'output' / 'log.csv').exists() and any(
+        row['stage'] == stage for row in log_of(tmp_path / 'output')), process)
+    process.send_signal(number)
+    result = Result(process)
+    assert result.code == code, result.err
+    assert 'python train.py --resume' in result.out.splitlines()[-1]
+    assert len(log_of(tmp_path / 'output')) < 24
+    result = run('train.py', '--resume')
+    assert result.code == 0 and 'going on after' in result.out
+    assert_same_logs(tmp_path / 'output', wanted)
+
+
+def test_a_second_ctrl_c_stops_at_once(start, data, tmp_path):
+    """Even within one long update."""
+    arguments = [word for word in LONG]
+    arguments[arguments.index('--crop-size') + 1], arguments[arguments.index('--batch-size') + 1] = '100', '128'
+    process = start('train.py', *arguments)
+    wait_for(lambda: (tmp_path / 'models' / 'settings.json').exists(), process)
+    time.sleep(1.5)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    started = time.time()
+    result = Result(process)
+    assert time.time() - started < 0.5
+    assert result.code == 130
+
+
+def test_a_finished_run_goes_on_with_more_epochs(run, data, tmp_path, uninterrupted):
+    wanted = reference(run, uninterrupted, tmp_path)
+    assert run('train.py', *LONG[:-4], '--n-epoch', '3', '--save-every', '2', '--n-epoch-init', '12').code == 0
+    result = run('train.py', '--resume')
+    assert result.code == 0 and len(log_of(tmp_path / 'output')) == 15
+    result = run('train.py', '--resume', '--n-epoch', '12')
+    assert result.code == 0 and '--n-epoch is 12 from here on; it was 3' in result.out
+    assert_same_logs(tmp_path / 'output', wanted)
+
+
+def test_a_resumed_run_refuses_what_would_make_it_another(run, data, tmp_path):
+    assert run('train.py', *QUICK, '--n-epoch', '0').code == 0
+    before = (tmp_path / 'models' / 'state.npz').read_bytes()
+    assert run('train.py', '--resume', '--crop-size', '64').is_one_line(2, '--crop-size 32', '64', '--models')
+    assert run('train.py', '--resume', '--recipe', 'paper').is_one_line(2, '--recipe demo', 'paper')
+    result = run('train.py', '--resume', '--learning-rate-init', '0.002', '--n-epoch-init', '3')
+    assert result.code == 0 and '--learning-rate-init is 0.002 from here on; it was 0.001' in result.out
+    assert (tmp_path / 'models' / 'state.npz').read_bytes() != before
+
+
+# Failures
+
+def test_a_new_run_does_not_destroy_an_earlier_one(run, data, tmp_path):
+    assert run('train.py', *QUICK).code == 0
+    before = (tmp_path / 'models' / 'state.npz').read_bytes()
+    assert run('train.py', *QUICK).is_one_line(2, 'models/', '--resume', '--overwrite', '--models')
+    assert run('train.py', *QUICK, '--models', 'other').is_one_line(2, 'output/', '--output')
+    assert (tmp_path / 'models' / 'state.npz').read_bytes() == before
+    assert run('train.py', *QUICK, '--overwrite', '--n-epoch', '0').code == 0
+    assert not (tmp_path / 'models' / 'd_models').exists()
+
+
+def test_two_runs_do_not_share_a_folder(run, start, data, tmp_path):
+    first = start('train.py', *LONG, '--n-epoch', '1000')
+    wait_for(lambda: (tmp_path / 'models' / 'settings.json').exists(), first)
+    for arguments in (QUICK, ['--resume'], QUICK + ['--overwrite', '--models', 'other']):
+        assert run('train.py', *arguments).is_one_line(2, 'another run')
+    assert first.poll() is None
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_before_it_is_saved(run, data, tmp_path):
+    assert run('train.py', *QUICK, '--n-epoch', '0').code == 0
+    before = (tmp_path / 'models' / 'state.npz').read_bytes()
+    result = run('train.py', '--resume', '--n-epoch-init', '50', '--learning-rate-init', '1e37', '--save-every', '100')
+    assert result.is_one_line(1, 'l_g_pix became', 'update', '--resume', '--learning-rate')
+    assert (tmp_path / 'models' / 'state.npz').read_bytes() == before
+    result = run('train.py', '--resume', '--n-epoch-init', '3', '--learning-rate-init', '1e-4')
+    assert result.code == 0, result.err
+
+
+def test_a_full_disk_is_one_line_and_leaves_the_checkpoint(run, data, tmp_path):
+    assert run('train.py', *QUICK, '--n-epoch', '0').code == 0
+    before = (tmp_path / 'models' / 'state.npz').read_bytes()
+    # What is written there meets a disk without room.
+    (tmp_path / 'models' / 'state.npz.new').symlink_to('/dev/full')
+    result = run('train.py', '--resume', '--n-epoch-init', '3')
+    assert result.is_one_line(1, 'No space left')
+    assert (tmp_path / 'models' / 'state.npz').read_bytes() == before
+    assert run('train.py', '--resume').code == 0
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(run, data, tmp_path):
+    (tmp_path / 'file').write_text('')
+    assert run('train.py', *QUICK, '--output', 'file/output').is_one_line(1, 'file')
+    if subprocess.call(['mount', '-t', 'tmpfs', '-o', 'ro', 'none', str(data)], stderr=subprocess.DEVNULL):
+        pytest.skip('this user cannot mount a read-only folder')
+    try:
+        assert run('train.py', '--models', 'data/models').is_one_line(1, 'Read-only file system', 'data/models')
+    finally:
+        subprocess.check_call(['umount', str(data)])
+
+
+def test_a_damaged_state_is_refused(run, data, tmp_path):
+    assert run('train.py', *QUICK, '--n-epoch', '0').code == 0
+    state = tmp_path / 'models' / 'state.npz'
+    whole = state.read_bytes()
+    state.write_bytes(whole[:len(whole) // 2])
+    assert run('train.py', '--resume').is_one_line(1, 'models/state.npz is damaged', '--init-g')
+    changed = bytearray(whole)
+    changed[len(whole) // 3] ^= 0xff
+    state.write_bytes(bytes(changed))
+    assert run('train.py', '--resume').is_one_line(1, 'models/state.npz is damaged')
+
+
+@pytest.mark.parametrize('arguments, words', [
+    (['--data', 'nowhere'], ['nowhere', 'not a folder']),
+    (['--data', 'data', '--crop-size', '112'], ['--data data', '112 x 112']),
+    (['--crop-size', '30'], ['--crop-size 30', 'multiple of 4']),
+    (['--crop-size', '16'], ['32', '16']),
+    (['--batch-size', '1'], ['--batch-size']),
+    (['--batch-size', '0'], ['--batch-size', '0 is not']),
+    (['--learning-rate', 'fast'], ['--learning-rate', 'fast']),
+    (['--learning-rate', 'nan'], ['--learning-rate', 'nan']),
+    (['--recipe', 'cake'], ['--recipe', 'cake']),
+    (['--augment', 'maybe'], ['--augment', 'maybe']),
+    (['--nonsense'], ['--nonsense', '--help']),
+    (['--resume'], ['models holds no run']),
+    (['--resume', '--overwrite'], ['--resume', '--overwrite']),
+    (['--n-epoch-init', '0', '--n-epoch', '0'], ['nothing to do']),
+    (['--init-g', 'nowhere'], ['nowhere']),
+    (['--init-g', 'data'], ['data', 'n64s1/c.w_0']),
+    (['--device', 'gpu'], ['--device gpu']),
+    (['--content-loss', 'vgg54', '--vgg', 'nowhere'], ['nowhere']),
+    (['--content-loss', 'vgg54'], ['--content-loss vgg54', 'vgg19.py --fetch']),
+])
+def test_a_mistake_is_one_line_and_exit_code_2(arguments, words, run, data, tmp_path):
+    assert run('train.py', *arguments).is_one_line(2, *words)
+
+
+def test_help_names_every_option(run):
+    result = run('train.py', '--help')
+    assert result.code == 0
+    for name in ('--recipe', '--data', '--resume', '--n-epoch-init', '--content-loss', '--device', '--save-every'):
+        assert name in result.out
+
+
+def test_without_vgg_the_recipe_falls_back_and_says_so(run, data, tmp_path):
+    arguments = [word for word in QUICK]
+    arguments[arguments.index('--content-loss') + 1] = 'auto'
+    result = run('train.py', *arguments)
+    assert result.code == 0
+    assert 'the content loss is mse' in result.out and 'python vgg19.py --fetch' in result.out
+
+
+@pytest.mark.parametrize('content_loss', ['pool5', 'vgg54', 'vgg22'])
+def test_with_vgg_the_content_loss_is_logged(content_loss, run, data, tmp_path):
+    import tiny_vgg
+    tiny_vgg.write(str(tmp_path / 'pretrained' / 'vgg19'))
+    arguments = [word for word in QUICK]
+    arguments[arguments.index('--content-loss') + 1] = content_loss
+    assert run('train.py', *arguments).code == 0
+    gan = [row for row in log_of(tmp_path / 'output') if row['stage'] == 'gan']
+    assert all(float(row['l_g_percep']) > 0 for row in gan)
+
+
+def test_unreadable_and_small_pictures_are_named_once_and_left_out(run, data, tmp_path):
+    (data / 'empty.png').write_bytes(b'')
+    (data / 'text.jpg').write_text('not a picture')
+    whole = (data / '0.png').read_bytes()
+    (data / 'half.png').write_bytes(whole[:len(whole) // 2])
+    Image.new('RGB', (31, 200)).save(str(data / 'small.png'))
+    result = run('train.py', *QUICK)
+    assert result.code == 0
+    assert '3 of 8 pictures left out' in result.out  # half.png looks whole until it is decoded
+    for name in ('empty.png', 'text.jpg', 'small.png', 'half.png'):
+        assert result.out.count(name) == 1, result.out
+
+
+def test_networks_are_saved_as_paddle_saves_them(run, data, tmp_path):
+    """fluid.io.load_persistables takes them; a variable file is Paddle's to the byte (test_checkpoint)."""
+    assert run('train.py', *QUICK).code == 0
+    array = persistables.read_variable(str(tmp_path / 'models' / 'g_models'), 'batch_norm_0.w_2')
+    assert array.shape == (8,) and array.dtype == np.float32 and (array > 0).all()

@@ -1,0 +1,32 @@
+"""Run a command of the project with networks of a few filters, as a user would run it with whole ones.
+
+    python tests/tiny.py train.py --n-epoch 2 ...
+
+What the tests look at (files, messages, exit codes, resuming) does not depend on the number of filters.
+"""
+import os
+import sys
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+def shrink():
+    """Make the networks tiny. Paddle is imported here with its number of threads."""
+    import command
+    command.import_paddle(threads=2)
+    import srgan_d
+    import srgan_g
+    import vgg19
+    srgan_g.RESIDUAL_BLOCKS, srgan_g.FILTERS = 2, 8
+    srgan_d.FILTERS = 2
+    vgg19.FILTERS = (4, 4, 8, 8, 8)
+
+
+if __name__ == '__main__':
+    sys.path.insert(0, ROOT)
+    shrink()
+    import importlib
+
+    import command
+    script = importlib.import_module(sys.argv[1][:-len('.py')])
+    sys.exit(command.run(script.main, sys.argv[2:]))

@@ -8,7 +8,8 @@ help:  ## this list
 setup:  ## .venv with all that is needed; PYTHON=/path/to/python3.8 names the Python, GPU=1 takes Paddle's GPU wheel
 	@sh setup.sh
 
-train: setup  ## set-up, then train; ARGS='--data DIR ...' go to train.py
+train: setup  ## set-up and VGG19's weights, then train; ARGS='--data DIR ...' go to train.py
+	@$(python) vgg19.py --fetch || true
 	@$(python) train.py $(ARGS)
 
 test: setup  ## set-up, then all tests; ARGS='-k NAME ...' go to pytest

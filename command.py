@@ -2,6 +2,7 @@
 import argparse
 import contextlib
 import io
+import math
 import os
 import signal
 import sys
@@ -21,6 +22,24 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message):
         raise UsageError('%s; `python %s --help` lists the options' % (message, self.prog))
+
+
+def number(convert, least, words):
+    """A type for argparse: convert(text), not below `least`, named `words` in its error."""
+    def parse(text):
+        try:
+            value = convert(text)
+        except ValueError:
+            value = None
+        if value is None or not least <= value < math.inf:
+            raise argparse.ArgumentTypeError('%s is not %s' % (text, words))
+        return value
+    return parse
+
+
+natural = number(int, 0, 'a whole number of at least 0')
+positive = number(int, 1, 'a whole number of at least 1')
+amount = number(float, 1e-12, 'a number above 0')
 
 
 def run(main, argv=None):

@@ -39,7 +39,8 @@ def convolution_as_matmul(block, op):
     out = block.var(op.output('Output')[0])
     filters, channels, kernel = weight.shape[:3]
     stride, (height, width) = op.attr('strides')[0], x.shape[2:]
-    (out_height, top, bottom), (out_width, left, right) = [same_padding(size, kernel, stride) for size in (height, width)]
+    out_height, top, bottom = same_padding(height, kernel, stride)
+    out_width, left, right = same_padding(width, kernel, stride)
     patch = channels * kernel * kernel
     index = block.ops.index(op)
 

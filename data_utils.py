@@ -111,7 +111,9 @@ def write_jpeg(path, image):
 def reason(error, path):
     if os.path.isfile(path) and os.path.getsize(path) == 0:
         return 'the file is empty'
-    return 'not a picture' if isinstance(error, Image.UnidentifiedImageError) else getattr(error, 'strerror', None) or error
+    if isinstance(error, Image.UnidentifiedImageError):
+        return 'not a picture'
+    return getattr(error, 'strerror', None) or error
 
 
 def as_rgb(image):

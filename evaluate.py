@@ -28,9 +28,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 import command
 import metrics
-from command import Parser, RunError, UsageError
+from command import Parser, RunError, UsageError, positive
 from data_utils import EXTENSIONS, UnreadableImage, bicubic_resize, list_images, read_image, standardized, to_uint8
-from settings import positive
 
 SCALE = 4
 # What LPIPS needs, as a multiple of SCALE; without --lpips too, so that its means are over the same pictures.

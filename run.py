@@ -45,8 +45,8 @@ class Run:
         if content.feature:
             weights = vgg19_weights.find(settings.vgg)
             if weights is None:
-                raise UsageError('--content-loss %s: pretrained/ has no weights of VGG19; `python vgg19.py --fetch` gets '
-                                 'them, --vgg PATH names others' % settings.content_loss)
+                raise UsageError('--content-loss %s: pretrained/ has no weights of VGG19; `python vgg19.py --fetch` '
+                                 'gets them, --vgg PATH names others' % settings.content_loss)
             vgg19_weights.load(self.scope, weights, content.feature)
             self.vgg_names = set(parameter_shapes(content.feature))
         if settings.init_g:
@@ -118,8 +118,8 @@ def prepare_folders(settings):
         earlier = [path for folder, patterns in ((settings.models, MODEL_FILES), (settings.output, OUTPUT_FILES))
                    for pattern in patterns for path in glob.glob(os.path.join(glob.escape(folder), pattern))]
         if earlier and not settings.overwrite:
-            raise UsageError('%s is of an earlier run: go on with it by --resume, keep it by choosing other folders with '
-                             '--models and --output, or replace it by --overwrite' % earlier[0])
+            raise UsageError('%s is of an earlier run: go on with it by --resume, keep it by choosing other folders '
+                             'with --models and --output, or replace it by --overwrite' % earlier[0])
         for path in earlier:
             shutil.rmtree(path) if os.path.isdir(path) else os.remove(path)
     return locks

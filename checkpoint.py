@@ -62,7 +62,6 @@ def save_network(directory, variables):
     Raises OSError, and RunError for values that are not finite; the earlier one then stays.
     """
     new, old = directory + '.new', directory + '.old'
-    settle(directory)
     shutil.rmtree(new, ignore_errors=True)
     try:
         entries = {}
@@ -79,6 +78,7 @@ def save_network(directory, variables):
         shutil.rmtree(new, ignore_errors=True)
         raise
     if os.path.isdir(directory):
+        shutil.rmtree(old, ignore_errors=True)
         os.rename(directory, old)
     os.rename(new, directory)
     sync(os.path.dirname(os.path.abspath(directory)))

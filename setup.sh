@@ -14,10 +14,15 @@ fail() {
     exit 2
 }
 
-# A pyenv shim may be there and not start, and Debian's python3 comes without ensurepip.
-is_usable() {
-    "$1" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info[:2] not in ((3, 7), (3, 8)))' \
-        </dev/null >/dev/null 2>&1
+# The path of the Python that "$1" leads to, where that is a 3.7 or 3.8 which starts and has venv: a pyenv shim may
+# be there and not start, Debian's python3 comes without ensurepip, and the Python of an activated .venv would go
+# away with it.
+real_python() {
+    "$1" -c '
+import os, sys, venv, ensurepip
+if sys.version_info[:2] not in ((3, 7), (3, 8)):
+    sys.exit(1)
+print(os.path.join(sys.base_prefix, "bin", "python%d.%d" % sys.version_info[:2]))' </dev/null 2>/dev/null
 }
 
 # Paths where a Python may be, one a line, most likely first; some lead nowhere.
@@ -35,8 +40,7 @@ list_pythons() {
 
 find_python() {
     list_pythons | while IFS= read -r candidate; do
-        if is_usable "$candidate"; then
-            printf '%s\n' "$candidate"
+        if real_python "$candidate"; then
             cat >/dev/null  # Read to the end: what still writes into the pipe would complain.
         fi
     done
@@ -54,8 +58,7 @@ download_python() {
 
 choose_python() {
     if [ -n "${PYTHON:-}" ]; then
-        is_usable "$PYTHON" || fail "PYTHON=$PYTHON is not a Python 3.7 or 3.8 that starts and has venv and ensurepip"
-        printf '%s\n' "$PYTHON"
+        real_python "$PYTHON" || fail "PYTHON=$PYTHON is not a Python 3.7 or 3.8 that starts and has venv and ensurepip"
         return
     fi
     found=$(find_python)
@@ -66,14 +69,9 @@ make setup PYTHON=/path/to/python3.8"
     printf '%s\n' "$found"
 }
 
-# Which installation of Python this is; the same for a Python and for a .venv made from it.
-identify() {
-    "$1" -c 'import sys; print(sys.version, sys.base_prefix)' 2>/dev/null
-}
-
 is_up_to_date() {
-    [ "$(cat .venv/requirements 2>/dev/null)" = "$wanted" ] && made_from=$(identify .venv/bin/python) &&
-        { [ -z "${PYTHON:-}" ] || [ "$made_from" = "$(identify "$PYTHON")" ]; }
+    [ "$(cat .venv/requirements 2>/dev/null)" = "$wanted" ] && made_from=$(real_python .venv/bin/python) &&
+        { [ -z "${PYTHON:-}" ] || [ "$made_from" = "$(real_python "$PYTHON")" ]; }
 }
 
 wheel=requirements.txt

@@ -1,5 +1,7 @@
 """What is on the disk is whole or absent, is Paddle's, and is checked before it is used."""
 import os
+import shutil
+import zipfile
 
 import numpy as np
 import paddle.fluid as fluid
@@ -89,6 +91,16 @@ def test_a_save_killed_between_its_renames_leaves_the_earlier_network(tmp_path):
     assert os.listdir(str(tmp_path)) == ['g']
 
 
+def test_a_save_killed_before_it_removed_the_earlier_network_does_not_hinder_the_next(tmp_path):
+    path = str(tmp_path / 'g')
+    checkpoint.save_network(path, VARIABLES.items())
+    shutil.copytree(path, path + '.old')
+    (tmp_path / 'g.new').mkdir()
+    checkpoint.save_network(path, VARIABLES.items())
+    assert os.listdir(str(tmp_path)) == ['g']
+    assert_is(checkpoint.load_network(path, SHAPES), VARIABLES)
+
+
 def damage(path):
     """Change one bit of the data: neither the length nor the header tells."""
     with open(path, 'r+b') as file:
@@ -165,3 +177,17 @@ def test_a_damaged_state_is_refused(tmp_path):
     path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1:])
     with pytest.raises(RunError, match='state.npz is damaged'):
         checkpoint.load_state(str(path))
+
+
+def test_a_state_with_another_variable_than_it_says_is_refused(tmp_path):
+    path, other = str(tmp_path / 'state.npz'), str(tmp_path / 'other.npz')
+    checkpoint.save_state(path, VARIABLES.items(), {})
+    checkpoint.save_state(other, [(name, array + 1) for name, array in VARIABLES.items()], {})
+    with zipfile.ZipFile(path) as own, zipfile.ZipFile(other) as foreign:
+        entries = {name: own.read(name) for name in own.namelist()}
+        entries['out.b_0.npy'] = foreign.read('out.b_0.npy')
+    with zipfile.ZipFile(path, 'w') as archive:
+        for name, content in entries.items():
+            archive.writestr(name, content)
+    with pytest.raises(RunError, match='out.b_0 is not what was saved'):
+        checkpoint.load_state(path)

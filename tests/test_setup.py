@@ -19,9 +19,13 @@ SHIM = '#!/bin/sh\necho "pyenv: command not found" >&2\nexit 127\n'
 STAND_IN = '''
 import os, shutil, sys
 me, version, missing, *arguments = sys.argv[1:]
-sys.version, sys.version_info = version, tuple(map(int, version.split('.')))
+sys.version_info = tuple(map(int, version.split('.')))
 sys.modules.update({module: None for module in missing.split()})
 sys.path[0] = ''
+sys.base_prefix = os.path.dirname(os.path.dirname(os.path.abspath(me)))
+if os.path.exists(sys.base_prefix + '/pyvenv.cfg'):
+    with open(sys.base_prefix + '/pyvenv.cfg') as file:
+        sys.base_prefix = file.read()
 if arguments[0] == '-c':
     exec(arguments[1])
 elif arguments == ['--version']:
@@ -29,7 +33,10 @@ elif arguments == ['--version']:
 elif arguments == ['-m', 'venv', '--clear', '.venv']:
     shutil.rmtree('.venv', ignore_errors=True)
     os.makedirs('.venv/bin')
-    shutil.copy(me, '.venv/bin/python')
+    for name in ('python', 'python3'):
+        shutil.copy(me, '.venv/bin/' + name)
+    with open('.venv/pyvenv.cfg', 'w') as file:
+        file.write(sys.base_prefix)
 elif arguments[:3] == ['-m', 'pip', 'install']:
     with open('pip.log', 'a') as log:
         print(*arguments[3:], file=log)
@@ -59,9 +66,12 @@ class Machine:
         os.chmod(path, 0o755)
         return path
 
-    def python(self, path, version, missing=''):
-        return self.write(path, '#!/bin/sh\nexec "%s" "%s" "$0" %s "%s" "$@"\n' % (
-            sys.executable, self.stand_in, version, missing))
+    def python(self, folder, version, missing='', name='python'):
+        """A Python in `folder`/bin, named `name` beside its own full name; returns the path by the full name."""
+        for file_name in (name, 'python' + version.rpartition('.')[0]):
+            path = self.write(os.path.join(folder, 'bin', file_name), '#!/bin/sh\nexec "%s" "%s" "$0" %s "%s" "$@"\n' % (
+                sys.executable, self.stand_in, version, missing))
+        return path
 
     def command(self, name, text):
         return self.write(os.path.join(self.bin, name), '#!/bin/sh\n' + text)
@@ -71,6 +81,10 @@ class Machine:
             command_line or ('sh', 'setup.sh'), cwd=self.checkout, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.PIPE, universal_newlines=True,
             env=dict(environment, PATH=path or self.bin, HOME=self.home, LC_ALL='C.UTF-8'))
+
+    def change(self, name):
+        with open(os.path.join(self.checkout, name), 'a') as file:
+            file.write('# changed\n')
 
     def installations(self):
         """What pip was asked to install, one list a set-up."""
@@ -84,8 +98,8 @@ def machine(tmp_path):
 
 
 @pytest.fixture
-def python38(machine):
-    return machine.python(os.path.join(machine.bin, 'python3.8'), '3.8.18')
+def python38(machine, tmp_path):
+    return machine.python(str(tmp_path), '3.8.18')
 
 
 def read(name):
@@ -100,9 +114,9 @@ def one_line(text):
 
 def test_a_python_that_does_not_start_is_passed_over_for_one_in_a_later_folder_of_the_path(machine, tmp_path):
     machine.write(os.path.join(machine.bin, 'python3.7'), SHIM)
-    machine.python(os.path.join(machine.bin, 'python3'), '3.11.7')
-    later = machine.python(str(tmp_path / 'usr bin' / 'python3.8'), '3.8.18')
-    machine.python(machine.home + '/.pyenv/versions/3.7.16/bin/python', '3.7.16')
+    machine.python(str(tmp_path), '3.11.7', name='python3')
+    later = machine.python(str(tmp_path / 'local'), '3.8.18')
+    machine.python(machine.home + '/.pyenv/versions/3.7.16', '3.7.16')
     done = machine.run(path=machine.bin + ':' + os.path.dirname(later))
     assert done.returncode == 0 and later in done.stdout and not done.stderr
 
@@ -111,40 +125,40 @@ def test_a_python_that_does_not_start_is_passed_over_for_one_in_a_later_folder_o
 def test_pyenvs_versions_are_found_where_only_its_shims_are_on_the_path(machine, tmp_path, root):
     for name in ('python3.7', 'python3.8', 'python3'):
         machine.write(os.path.join(machine.bin, name), SHIM)
-    machine.python(str(tmp_path / root / 'versions/3.12.1/bin/python'), '3.12.1')
-    wanted = machine.python(str(tmp_path / root / 'versions/3.8.18/bin/python'), '3.8.18')
+    machine.python(str(tmp_path / root / 'versions/3.12.1'), '3.12.1')
+    wanted = machine.python(str(tmp_path / root / 'versions/3.8.18'), '3.8.18')
     done = machine.run(**({} if root.startswith('home') else {'PYENV_ROOT': str(tmp_path / root)}))
     assert done.returncode == 0 and wanted in done.stdout
 
 
 @pytest.mark.parametrize('has_one', [True, False])
 def test_uvs_own_python_is_used_and_got_where_there_is_none(machine, tmp_path, has_one):
-    wanted = str(tmp_path / 'uv data/python3.8')
-    machine.python(wanted if has_one else wanted + ' of the network', '3.8.20')
+    uvs = str(tmp_path / 'uv data')
+    machine.python(uvs if has_one else uvs + ' of the network', '3.8.20')
     machine.command('uv', '''
-        [ "$1 $2" = "python find" ] && [ -e "{0}" ] && [ "$5" = 3.8 ] && echo "{0}" && exit
+        [ "$1 $2" = "python find" ] && [ "$5" = 3.8 ] && [ -e "{0}" ] && echo "{0}/bin/python" && exit
         [ "$1 $2 $3" = "python install 3.8" ] && {1} "{0} of the network" "{0}" && exit
-        exit 2'''.format(wanted, shutil.which('mv')))
+        exit 2'''.format(uvs, shutil.which('mv')))
     done = machine.run()
-    assert done.returncode == 0 and wanted in done.stdout
+    assert done.returncode == 0 and uvs + '/bin/python3.8' in done.stdout
 
 
 @pytest.mark.parametrize('has_one', [True, False])
 def test_a_conda_environments_python_is_used_and_one_made_where_there_is_none(machine, tmp_path, has_one):
     environment = str(tmp_path / 'conda envs' / 'python3.8')
-    machine.python((environment if has_one else environment + ' of the network') + '/bin/python', '3.8.20')
+    machine.python(environment if has_one else environment + ' of the network', '3.8.20')
     machine.command('conda', '''
         [ "$1" = create ] && {1} "{0} of the network" "{0}" && exit
         echo "# conda environments:"; echo "#"; echo "base         *  /opt/conda"
         [ ! -e "{0}" ] || echo "python3.8       {0}"'''.format(environment, shutil.which('mv')))
     done = machine.run()
-    assert done.returncode == 0 and environment + '/bin/python' in done.stdout
+    assert done.returncode == 0 and environment + '/bin/python3.8' in done.stdout
 
 
 @pytest.mark.parametrize('version, missing', [
     ('3.11.7', ''), ('3.6.15', ''), ('3.8.10', 'ensurepip'), ('3.7.3', 'venv')])
-def test_without_a_fitting_python_one_line_says_how_to_get_one(machine, version, missing):
-    machine.python(os.path.join(machine.bin, 'python3'), version, missing)
+def test_without_a_fitting_python_one_line_says_how_to_get_one(machine, tmp_path, version, missing):
+    machine.python(str(tmp_path), version, missing, name='python3')
     done = machine.run()
     assert done.returncode == 2 and 'uv python install 3.8' in one_line(done.stderr) and not done.stdout
     assert not os.path.exists(os.path.join(machine.checkout, '.venv'))
@@ -154,12 +168,20 @@ def test_a_named_python_is_used_and_an_unfit_one_refused(machine, python38, tmp_
     named = machine.python(str(tmp_path / 'my python'), '3.7.16')
     done = machine.run('make', 'setup', 'PYTHON=' + named)
     assert done.returncode == 0 and named in done.stdout
-    assert machine.run('make', 'setup').stdout == '', 'a Python that was named once stays'
+    for same in ('', named, os.path.join(os.path.dirname(named), 'python')):
+        assert machine.run('make', 'setup', 'PYTHON=' + same).stdout == '', 'a Python that was named once stays'
     done = machine.run(PYTHON=python38)
     assert done.returncode == 0 and python38 in done.stdout, 'another named Python makes .venv anew'
     unfit = machine.python(str(tmp_path / 'new python'), '3.12.1')
     done = machine.run(PYTHON=unfit)
     assert done.returncode == 2 and unfit in one_line(done.stderr)
+
+
+def test_an_activated_venv_is_made_anew_from_the_python_beneath_it(machine, python38):
+    assert machine.run().returncode == 0
+    machine.change('requirements.txt')
+    done = machine.run(path=os.path.join(machine.checkout, '.venv', 'bin') + ':' + machine.bin)
+    assert done.returncode == 0 and python38 in done.stdout and len(machine.installations()) == 2
 
 
 def test_nothing_is_done_twice_until_a_requirement_changes(machine, python38):
@@ -168,8 +190,7 @@ def test_nothing_is_done_twice_until_a_requirement_changes(machine, python38):
     assert (done.returncode, done.stdout, done.stderr) == (0, '', '')
     assert len(machine.installations()) == 1
     for number, name in enumerate(('requirements.txt', 'requirements-dev.txt'), start=2):
-        with open(os.path.join(machine.checkout, name), 'a') as file:
-            file.write('# changed\n')
+        machine.change(name)
         machine.run()
         assert len(machine.installations()) == number
 

@@ -106,15 +106,29 @@ def import_paddle(threads=None):
     threads = threads or len(os.sched_getaffinity(0))
     os.environ['OMP_NUM_THREADS'] = os.environ['FLAGS_paddle_num_threads'] = str(threads)
     os.environ.setdefault('GLOG_minloglevel', '2')
-    heard = io.StringIO()
     try:
-        with contextlib.redirect_stderr(heard):
+        with silent_stderr():
             import paddle.fluid  # noqa: F401
     except ImportError as error:
         if '.so' in str(error):
             raise UsageError('OpenCV, which Paddle imports, lacks a system library (%s); on Debian and Ubuntu: '
                              'apt-get install libsm6 libxext6 libxrender1 libglib2.0-0 libgomp1' % error)
         raise UsageError('paddlepaddle 1.8.5 does not import here (%s); `make setup` installs it' % error)
+
+
+@contextlib.contextmanager
+def silent_stderr():
+    """Swallow what is written to the standard error output, by libraries in C too."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def choose_place(device):

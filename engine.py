@@ -13,6 +13,7 @@ from data_utils import EMBEDDED_SAMPLE, embedded, standardized
 from inference_graph import Graph, body, body_reach, convolutions, tail, whole
 from layers import variables_of
 from srgan_g import SCALE, SRGAN_g
+from tiles import windows
 
 # What `auto` asks of int8: the least PSNR, in dB, of its picture against the one in fp32. At 50 dB a network whose
 # pictures have 31 dB loses 0.05 dB.
@@ -169,19 +170,3 @@ class Engine:
                 SCALE * (first - top - start):SCALE * (last - top - start),
                 SCALE * (columns[0] - left):SCALE * (columns[1] - left)]
         return out
-
-
-def windows(length, size, margin):
-    """Windows of one size, at most `size`, over 0..length -> [(start, stop, (keep_start, keep_stop)), ...].
-
-    What they keep follows upon one another from 0 to length, and lies `margin` inside the window except at the two
-    ends. Needs size > 2 * margin.
-    """
-    if length <= size:
-        return [(0, length, (0, length))]
-    inner = length - 2 * margin
-    count = -(-inner // (size - 2 * margin))
-    step = -(-inner // count)
-    starts = [min(i * step, inner - step) for i in range(count)]
-    keeps = [i * step + margin for i in range(1, count)]
-    return [(start, start + step + 2 * margin, keep) for start, keep in zip(starts, zip([0] + keeps, keeps + [length]))]

@@ -115,7 +115,8 @@ class Int8Graph(Graph):
     def quantize(self, x, scale):
         """float32 -> int8: x * scale, rounded."""
         out = self.variable(x.shape, 'int8')
-        self.append('quantize', {'Input': x}, {'Output': out}, Scale=scale, is_negative_input=True, output_format='NHWC')
+        self.append('quantize', {'Input': x}, {'Output': out}, Scale=scale, is_negative_input=True,
+                    output_format='NHWC')
         return out
 
     def conv(self, x, weight, bias, scale, relu=False, out_scale=None):

@@ -68,10 +68,9 @@ class Machine:
 
     def python(self, folder, version, missing='', name='python'):
         """A Python in `folder`/bin, named `name` beside its own full name; returns the path by the full name."""
-        for file_name in (name, 'python' + version.rpartition('.')[0]):
-            path = self.write(os.path.join(folder, 'bin', file_name), '#!/bin/sh\nexec "%s" "%s" "$0" %s "%s" "$@"\n' % (
-                sys.executable, self.stand_in, version, missing))
-        return path
+        script = '#!/bin/sh\nexec "%s" "%s" "$0" %s "%s" "$@"\n' % (sys.executable, self.stand_in, version, missing)
+        self.write(os.path.join(folder, 'bin', name), script)
+        return self.write(os.path.join(folder, 'bin', 'python' + version.rpartition('.')[0]), script)
 
     def command(self, name, text):
         return self.write(os.path.join(self.bin, name), '#!/bin/sh\n' + text)

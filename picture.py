@@ -1,0 +1,176 @@
+"""A picture of any kind as pixels that G can take, and back into a picture of its own kind."""
+import struct
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from data_utils import UNREADABLE, UnreadableImage, reason
+from png import PngWriter
+
+# PIL's limit: a file of more pixels may be a decompression bomb.
+MAX_PIXELS = 2 * Image.MAX_IMAGE_PIXELS
+JPEG_SIDE = 65535
+JPEG_QUALITY = 95
+
+ORIENTATION = 0x0112
+# Description, make, model, software, date, artist, copyright, and the directories of EXIF and GPS: what of EXIF is
+# true of the enlarged picture too.
+EXIF_TAGS = 0x010e, 0x010f, 0x0110, 0x0131, 0x0132, 0x013b, 0x8298, 0x8769, 0x8825
+# What turns stored pixels upright, by their EXIF orientation.
+UPRIGHT = {
+    2: lambda pixels: pixels[:, ::-1],
+    3: lambda pixels: pixels[::-1, ::-1],
+    4: lambda pixels: pixels[::-1],
+    5: lambda pixels: pixels.swapaxes(0, 1),
+    6: lambda pixels: np.rot90(pixels, -1),
+    7: lambda pixels: pixels[::-1, ::-1].swapaxes(0, 1),
+    8: lambda pixels: np.rot90(pixels),
+}
+
+
+class Picture:
+    """pixels: uint8 or uint16 [H, W, C], C: 1 grey, 2 grey and alpha, 3 RGB, 4 RGB and alpha or CMYK.
+
+    mode: PIL's mode in which it comes back. dpi, icc, exif: as PIL's `save` takes them, or None. note: what the
+    picture is of its file, where it is not all of it.
+    """
+
+    def __init__(self, pixels, mode, dpi=None, icc=None, exif=None, note=None):
+        self.pixels, self.mode, self.dpi, self.icc, self.exif, self.note = pixels, mode, dpi, icc, exif, note
+
+    @property
+    def has_alpha(self):
+        return self.pixels.shape[2] in (2, 4) and self.mode != 'CMYK'
+
+
+# Reading
+
+def read_picture(path, max_pixels=MAX_PIXELS):
+    """The first picture of a file, turned upright. Raises UnreadableImage, for more than max_pixels too."""
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        with Image.open(path) as image:
+            if image.width * image.height > max_pixels:
+                raise UnreadableImage('%s: %d x %d pixels may be a decompression bomb; --huge allows them' % (
+                    path, image.width, image.height))
+            deep = has_16_bit_colours(image)
+            frames = getattr(image, 'n_frames', 1)
+            image.load()
+            picture = from_image(image)
+            if deep:
+                picture.pixels = read_16_bits(path, picture.pixels.shape[2])
+            exif = image.getexif()
+            if exif.get(ORIENTATION) in UPRIGHT:
+                picture.pixels = np.ascontiguousarray(UPRIGHT[exif[ORIENTATION]](picture.pixels))
+            picture.exif = exif_bytes(exif)
+            if frames > 1:
+                picture.note = 'the first of its %d pictures' % frames
+            return picture
+    except UNREADABLE as error:
+        raise UnreadableImage('%s: %s' % (path, reason(error, path)))
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+
+
+def from_image(image):
+    """A PIL image as a Picture. Raises ValueError where its pixels have more than 16 bits."""
+    mode, info = image.mode, image.info
+    if mode == 'F' or mode == 'I' and not 0 <= min(image.getextrema()) <= max(image.getextrema()) <= 65535:
+        raise ValueError('its pixels have more than 16 bits; convert it first')
+    if mode.startswith('I'):
+        pixels = np.asarray(image).astype(np.uint16)
+    elif mode in ('P', 'PA'):
+        transparent = mode == 'PA' or 'transparency' in info
+        mode, pixels = 'P', np.asarray(image.convert('RGBA' if transparent else 'RGB'))
+    elif mode == '1':
+        pixels = np.asarray(image.convert('L'))
+    else:
+        if mode in ('L', 'RGB') and 'transparency' in info:
+            image = image.convert('RGBA')
+            mode += 'A'
+        elif mode not in ('L', 'LA', 'RGB', 'RGBA', 'CMYK'):
+            mode = {'La': 'LA', 'RGBa': 'RGBA'}.get(mode, 'RGB')
+        pixels = np.asarray(image if image.mode == mode else image.convert(mode))
+    return Picture(pixels.reshape(image.height, image.width, -1), mode, info.get('dpi'), info.get('icc_profile'))
+
+
+def has_16_bit_colours(image):
+    """Whether an opened file has 16 bits a colour, of which PIL will keep eight without a word."""
+    return not image.mode.startswith('I') and any(';16' in str(tile[3]) for tile in image.tile)
+
+
+def read_16_bits(path, channels):
+    """The 16-bit pixels [H, W, channels] of a file in colour. Raises ValueError."""
+    # Not cv2.imread: on some systems it takes no name outside ASCII.
+    pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+    if pixels is None or pixels.dtype != np.uint16:
+        raise ValueError('OpenCV does not read its 16-bit pixels')
+    pixels = pixels.reshape(pixels.shape[:2] + (-1,))
+    if pixels.shape[2] >= 3:
+        pixels = pixels[:, :, [2, 1, 0, 3][:pixels.shape[2]]]
+    # OpenCV turns grey with alpha into colours.
+    return pixels[:, :, [0, -1]] if channels == 2 else pixels
+
+
+def exif_bytes(exif):
+    """EXIF_TAGS of EXIF as the file formats take it, or None where there are none or it is not whole."""
+    for tag in set(exif) - set(EXIF_TAGS):
+        del exif[tag]
+    try:
+        return exif.tobytes() if len(exif) else None
+    except (struct.error, TypeError, ValueError, KeyError, AttributeError, NotImplementedError):
+        return None
+
+
+# Writing
+
+def to_image(pixels, mode):
+    """pixels [H, W, C] of a Picture's kind -> a PIL image of the mode. 16-bit pixels must be grey."""
+    if mode == '1':
+        return Image.fromarray(pixels[:, :, 0] >= 128)
+    if pixels.dtype == np.uint16:
+        image = Image.fromarray(pixels[:, :, 0])
+        return image.convert('I') if mode == 'I' else image
+    plain = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels, 'CMYK' if mode == 'CMYK' else None)
+    return plain.quantize() if mode == 'P' else plain
+
+
+def extension(picture, image_format):
+    """The ending of the file into which `write_picture` writes: PNG has no CMYK, and TIFF takes its place."""
+    return {'jpg': '.jpg', 'png': '.tif' if picture.mode == 'CMYK' else '.png'}[image_format]
+
+
+def write_picture(file, strips, size, picture, file_extension):
+    """Write the picture of `size` (width, height) that comes in `strips` [n, width, C] from top to bottom.
+
+    It gets the kind, profile, EXIF and DPI of `picture`. A PNG is written as the strips come; what PIL has to write,
+    JPEG, TIFF, palettes and 1-bit, is held in memory whole.
+    """
+    if file_extension == '.png' and picture.mode not in ('P', '1'):
+        bits = 8 * picture.pixels.itemsize
+        exif = picture.exif and picture.exif[len(b'Exif\0\0'):]
+        writer = PngWriter(file, *size, picture.pixels.shape[2], bits, picture.dpi, picture.icc, exif)
+        for strip in strips:
+            writer.write(strip)
+        return writer.close()
+    pixels = np.concatenate(list(strips))
+    options = {'dpi': picture.dpi, 'icc_profile': picture.icc, 'exif': picture.exif}
+    if file_extension == '.jpg':
+        options.update(format='JPEG', quality=JPEG_QUALITY)
+        image = for_jpeg(pixels, picture)
+    else:
+        options.update({'format': 'TIFF', 'compression': 'tiff_lzw'} if file_extension == '.tif' else {'format': 'PNG'})
+        image = to_image(pixels, picture.mode)
+    image.save(file, **{name: value for name, value in options.items() if value})
+
+
+def for_jpeg(pixels, picture):
+    """A PIL image that JPEG can hold: of 8 bits, transparent over white."""
+    if pixels.dtype == np.uint16:
+        pixels = (pixels / 257 + 0.5).astype(np.uint8)
+    image = to_image(pixels, 'CMYK' if picture.mode == 'CMYK' else 'RGB')
+    if picture.has_alpha:
+        image = image.convert('RGBA')
+        image = Image.alpha_composite(Image.new('RGBA', image.size, 'white'), image)
+    return image if image.mode in ('L', 'CMYK') else image.convert('L' if pixels.shape[2] < 3 else 'RGB')

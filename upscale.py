@@ -1,0 +1,292 @@
+"""Enlarge pictures four times.
+
+    python upscale.py photo.jpg                      writes photo_x4.png beside it
+    python upscale.py FOLDER... -o enlarged          every picture in them, folders kept
+    python upscale.py photo.jpg --model models/g_models
+    python upscale.py --export DIR                   writes the network as a Paddle inference model
+
+Pictures come back as they came: grey, RGB, with alpha, with a palette, 1-bit, CMYK (as TIFF), 8 or 16 bits, with
+their profile, EXIF and DPI, turned upright. They are computed in tiles that overlap by all that G sees, so the result
+is the one of the whole picture. Use of the exported model:
+
+    exe = fluid.Executor(fluid.CPUPlace())
+    program, feeds, fetches = fluid.io.load_inference_model(DIR, exe, params_filename='params')
+    test_im, = exe.run(program, {feeds[0]: t_image}, fetches)  # [N, 3, H, W] -> [N, 3, 4H, 4W], RGB in [-1, 1]
+
+In Python: upscale(image, engine.load(directory)) for a PIL image or an array.
+"""
+import argparse
+import collections
+import functools
+import os
+import resource
+import sys
+import time
+
+import cv2
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+import command
+from command import Parser, RunError, UsageError
+from data_utils import EXTENSIONS, UnreadableImage
+from picture import JPEG_SIDE, MAX_PIXELS, Picture, extension, from_image, read_picture, to_image, write_picture
+from settings import positive
+from tiles import windows
+
+SCALE = 4
+TILE = 768
+SUFFIX = '_x%d' % SCALE
+READABLE = EXTENSIONS + ('.gif',)
+TRAINED = os.path.join('models', 'g_models')
+SHIPPED = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'pretrained')
+
+
+# In Python
+
+def upscale(image, model, tile=TILE, ensemble=False):
+    """A picture four times as large, of the same type and mode.
+
+    image: a PIL image, or an array uint8 or uint16 [H, W] or [H, W, C], C = 1 grey, 2 grey and alpha, 3 RGB, 4 RGB
+    and alpha. model: an engine.Engine. tile: the side, in pixels of `image`, of what is computed at once.
+    ensemble: the mean over the eight flips and turns, eight times as slow. Raises ValueError for other arrays, and
+    for PIL images of more than 16 bits.
+    """
+    if isinstance(image, Image.Image):
+        picture = from_image(image)
+        enlarged = to_image(np.concatenate(list(strips(picture, model, tile, ensemble))), picture.mode)
+        enlarged.info = {name: image.info[name] for name in ('dpi', 'icc_profile') if name in image.info}
+        return enlarged
+    pixels = image[:, :, np.newaxis] if image.ndim == 2 else image
+    if pixels.dtype not in (np.uint8, np.uint16) or pixels.ndim != 3 or pixels.shape[2] > 4 or not pixels.size:
+        raise ValueError('not a picture: %s %s; wanted uint8 or uint16 [H, W] or [H, W, 1 to 4]' % (
+            image.dtype, image.shape))
+    enlarged = np.concatenate(list(strips(Picture(pixels, 'RGB'), model, tile, ensemble)))
+    return enlarged[:, :, 0] if image.ndim == 2 else enlarged
+
+
+def strips(picture, model, tile=TILE, ensemble=False, progress=iter):
+    """The enlarged pixels [n, 4W, C] of a Picture in strips from top to bottom.
+
+    progress: wraps the list of all tiles, as tqdm does.
+    """
+    pixels = spread_colours(picture.pixels) if picture.has_alpha else picture.pixels
+    height, width = pixels.shape[:2]
+    columns = windows(width, tile, model.margin)
+    tiles = [(row, column) for row in windows(height, tile, model.margin) for column in columns]
+    strip = []
+    for (top, bottom, rows), (left, right, keep) in progress(tiles):
+        keep = (rows[0] - top, rows[1] - top), (keep[0] - left, keep[1] - left)
+        strip.append(enlarge(pixels[top:bottom, left:right], picture, keep, model, ensemble))
+        if len(strip) == len(columns):
+            yield np.concatenate(strip, axis=1)
+            strip = []
+
+
+def enlarge(pixels, picture, keep, model, ensemble):
+    """What is kept of a tile of a Picture, enlarged: its pixels [H, W, C], keep (rows, columns) -> [4h, 4w, C].
+
+    Three channels are G's, a single one goes through it as grey. Of the four channels of CMYK the inks of colour
+    are what RGB lacks of white.
+    """
+    if picture.mode == 'CMYK':
+        colour, black = ~pixels[:, :, :3], pixels[:, :, 3:]
+        return np.dstack([~generate(colour, keep, model, ensemble), generate(black, keep, model, ensemble)])
+    if not picture.has_alpha:
+        return generate(pixels, keep, model, ensemble)
+    colour, alpha = pixels[:, :, :-1], pixels[:, :, -1:]
+    return np.dstack([generate(colour, keep, model, ensemble), enlarge_alpha(alpha, keep, model, ensemble)])
+
+
+def generate(pixels, keep, model, ensemble):
+    """G of a tile's pixels [H, W, 3], or [H, W, 1] as grey: what is kept of it, enlarged, of the same type."""
+    white = np.iinfo(pixels.dtype).max
+    deep = white > 255
+    values = pixels.astype(np.float32) * np.float32(2 / white) - 1
+    values = values if values.shape[2] == 3 else values.repeat(3, axis=2)
+    values = mean_of_turns(model, values, *keep, deep) if ensemble else model.enlarge(values, *keep, deep)
+    values = values if pixels.shape[2] == 3 else values.mean(axis=2, keepdims=True)
+    # Rounded to the nearest: the cast cuts off.
+    values *= white / 2
+    values += white / 2 + 0.5
+    return values.astype(pixels.dtype)
+
+
+def mean_of_turns(model, values, rows, columns, deep):
+    """The mean of G's pictures of the eight flips and quarter turns, turned back; as Engine.enlarge."""
+    total = 0
+    for turns in range(4):
+        for flip in (1, -1):
+            turned = np.rot90(values, turns)[:, ::flip]
+            total = total + np.rot90(model.enlarge(turned, deep=deep)[:, ::flip], -turns)
+    (top, bottom), (left, right) = rows, columns
+    return total[SCALE * top:SCALE * bottom, SCALE * left:SCALE * right] / 8
+
+
+def enlarge_alpha(alpha, keep, model, ensemble):
+    """Alpha [H, W, 1] by G as grey, within the values of the nine pixels around: what is flat stays exactly so."""
+    (top, bottom), (left, right) = keep
+    kernel = np.ones((3, 3), np.uint8)
+    low, high = [function(alpha, kernel)[top:bottom, left:right].repeat(SCALE, 0).repeat(SCALE, 1)[:, :, np.newaxis]
+                 for function in (cv2.erode, cv2.dilate)]
+    return low if np.array_equal(low, high) else np.clip(generate(alpha, keep, model, ensemble), low, high)
+
+
+def spread_colours(pixels):
+    """pixels [H, W, C] with alpha last: each fully transparent one gets the colour of the nearest that can be seen.
+
+    Its own colour, which nobody sees, would bleed into the edge.
+    """
+    hidden = pixels[:, :, -1] == 0
+    if hidden.all() or not hidden.any():
+        return pixels
+    _, nearest = cv2.distanceTransformWithLabels(hidden.astype(np.uint8), cv2.DIST_L2, 5,
+                                                 labelType=cv2.DIST_LABEL_PIXEL)
+    colours = np.empty((nearest.max() + 1, pixels.shape[2] - 1), pixels.dtype)
+    colours[nearest[~hidden]] = pixels[~hidden, :-1]
+    return np.dstack([colours[nearest], pixels[:, :, -1]])
+
+
+# The command
+
+def main(argv):
+    options = parse(argv)
+    jobs = plan(options.pictures, options.output)
+    model_path = find_model(options.model)
+    # Without it Paddle locks 500 MB of memory at its start, which takes half a second.
+    os.environ.setdefault('FLAGS_use_pinned_memory', '0')
+    command.import_paddle(options.threads)
+    # Paddle takes its number of threads when it is first imported, which this does.
+    import engine
+
+    if options.export:
+        engine.export(model_path, options.export)
+        print('%s as an inference model in %s' % (model_path, options.export))
+        if not jobs:
+            return 0
+    model = engine.load(model_path, options.precision)
+    if options.tile <= 2 * model.margin:
+        raise UsageError('--tile %d: tiles overlap by %d pixels, so at least %d' % (
+            options.tile, 2 * model.margin, 2 * model.margin + 1))
+    print('%s in %s%s' % (model_path, model.precision, ': ' + model.note if model.note else ''))
+
+    start, count = time.time(), collections.Counter()
+    for source, destination in jobs:
+        try:
+            count.update(enlarge_file(source, destination, model, options))
+        except (UnreadableImage, OSError, MemoryError) as error:
+            count['failed'] += 1
+            tqdm.write('failed: %s' % (error if isinstance(error, UnreadableImage) else '%s: %s' % (
+                source, getattr(error, 'strerror', None) or 'not enough memory')), file=sys.stderr)
+    print(summary(count, time.time() - start))
+    if count['failed']:
+        raise RunError('%d of %d pictures failed' % (count['failed'], len(jobs)))
+
+
+def parse(argv):
+    """The command line as a Namespace. Raises UsageError."""
+    parser = Parser(prog='upscale.py', allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
+                    description=__doc__)
+    parser.add_argument('pictures', metavar='PICTURE|FOLDER', nargs='*', help='what to enlarge; all in a folder')
+    parser.add_argument('-o', '--output', metavar='DIR', help='where to write (beside each picture)')
+    parser.add_argument('--model', metavar='DIR', help='network: a directory, a .npz, srgan or srresnet of pretrained/ '
+                        '(%s, else srgan)' % TRAINED)
+    parser.add_argument('--precision', choices=('auto', 'fp32', 'int8'), default='auto',
+                        help='int8 is about three times as fast; auto takes it where it is as good')
+    parser.add_argument('--tile', type=positive, default=TILE, metavar='N',
+                        help='side in pixels of what is computed at once (%d); less needs less memory' % TILE)
+    parser.add_argument('--ensemble', action='store_true',
+                        help='mean over the eight flips and turns; eight times as slow')
+    parser.add_argument('--format', choices=('png', 'jpg'), default='png', help='png, or jpg of quality 95')
+    parser.add_argument('--overwrite', action='store_true', help='write over pictures that are there')
+    parser.add_argument('--huge', action='store_true',
+                        help='take pictures of more than %d megapixels' % (MAX_PIXELS / 1e6))
+    parser.add_argument('--export', metavar='DIR', help='write the network as a Paddle inference model')
+    parser.add_argument('--threads', type=positive, metavar='N', help='for computing (all cores)')
+    options = parser.parse_args(argv)
+    if not options.pictures and not options.export:
+        parser.error('no PICTURE and no FOLDER')
+    return options
+
+
+def plan(paths, output):
+    """What to enlarge -> [(picture, destination without an ending), ...]. Raises UsageError.
+
+    Pictures of one name that differ in their ending keep it.
+    """
+    found = []
+    for path in paths:
+        if os.path.isdir(path):
+            pictures = list(pictures_in(path))
+            if not pictures:
+                raise UsageError('%s: no picture in it (%s)' % (path, ' '.join(READABLE)))
+            found += [(picture, os.path.join(output or path, os.path.relpath(picture, path))) for picture in pictures]
+        elif os.path.exists(path):
+            found.append((path, os.path.join(output, os.path.basename(path)) if output else path))
+        else:
+            raise UsageError('%s is not there' % path)
+    names = collections.Counter(os.path.splitext(destination)[0] for _, destination in found)
+    jobs = [(picture, destination if names[os.path.splitext(destination)[0]] > 1 else os.path.splitext(destination)[0])
+            for picture, destination in found]
+    sources = {}
+    for picture, destination in jobs:
+        if sources.setdefault(destination, picture) != picture:
+            raise UsageError('%s and %s would both become %s%s; enlarge them one by one' % (
+                sources[destination], picture, destination, SUFFIX))
+    return [(picture, destination) for destination, picture in sources.items()]
+
+
+def pictures_in(folder):
+    """The pictures in a folder and its sub-folders, in the order of their paths, except what this command wrote."""
+    for root, folders, names in os.walk(folder):
+        folders.sort()
+        for name in sorted(names):
+            stem, ending = os.path.splitext(name)
+            if ending.lower() in READABLE and not stem.endswith(SUFFIX) and not name.startswith('.'):
+                yield os.path.join(root, name)
+
+
+def find_model(name):
+    """The network that --model names, or the one to take without it. Raises UsageError."""
+    if name in ('srgan', 'srresnet'):
+        name = os.path.join(SHIPPED, name)
+    if name is None:
+        name = next((path for path in (TRAINED, os.path.join(SHIPPED, 'srgan')) if os.path.isdir(path)), None)
+    if name is None:
+        raise UsageError('no network: %s is not there and none came with this copy; `python train.py` trains one, '
+                         '--model DIR names one' % TRAINED)
+    return name
+
+
+def enlarge_file(source, destination, model, options):
+    """Enlarge one picture -> what to count of it. Raises UnreadableImage, OSError."""
+    from checkpoint import replace_file
+    picture = read_picture(source, float('inf') if options.huge else MAX_PIXELS)
+    height, width = picture.pixels.shape[:2]
+    ending = extension(picture, options.format)
+    path = destination + SUFFIX + ending
+    if os.path.exists(path) and not options.overwrite:
+        return {'skipped': 1}
+    if ending == '.jpg' and SCALE * max(height, width) > JPEG_SIDE:
+        raise UnreadableImage('%s: JPEG has at most %d pixels a side; --format png' % (source, JPEG_SIDE))
+    if picture.note:
+        tqdm.write('%s: %s' % (source, picture.note))
+    bar = functools.partial(tqdm, desc=os.path.basename(source), unit='tile', leave=False, disable=None)
+    enlarged = strips(picture, model, options.tile, options.ensemble, bar)
+    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+    replace_file(path, lambda file: write_picture(file, enlarged, (SCALE * width, SCALE * height), picture, ending))
+    return {'enlarged': 1, 'pixels': height * width}
+
+
+def summary(count, seconds):
+    """One line on what was done."""
+    megapixels = count['pixels'] / 1e6
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    line = '%d pictures enlarged, %.3g megapixels in %.3g s, %.3g a second; peak memory %d MB' % (
+        count['enlarged'], megapixels, seconds, megapixels / max(seconds, 1e-9), memory)
+    return line + ('; %d skipped, whose results are there (--overwrite)' % count['skipped'] if count['skipped'] else '')
+
+
+if __name__ == '__main__':
+    sys.exit(command.run(main))

@@ -11,10 +11,10 @@ from command import Parser, UsageError, amount, natural, positive
 # paper: Ledig et al. 2017, section 3.2. Without `epoch_updates` an epoch takes one crop of each picture.
 RECIPES = {
     'demo': dict(
-        crop_size=96, batch_size=4, epoch_updates=40, augment=True, lr_resize='bicubic',
-        n_epoch_init=12, learning_rate_init=1e-3, schedule_init='cosine',
+        crop_size=48, batch_size=16, epoch_updates=20, augment=True, lr_resize='bicubic',
+        n_epoch_init=24, learning_rate_init=1e-3, schedule_init='cosine',
         n_epoch=3, learning_rate=1e-4, schedule='constant',
-        content_loss='vgg22', adversarial_weight=1e-3),
+        content_loss='vgg54', adversarial_weight=1e-3),
     'article': dict(
         crop_size=384, batch_size=32, epoch_updates=None, augment=False, lr_resize='article',
         n_epoch_init=50, learning_rate_init=1e-3, schedule_init='constant',

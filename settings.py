@@ -12,9 +12,9 @@ from command import Parser, UsageError, amount, natural, positive
 RECIPES = {
     'demo': dict(
         crop_size=48, batch_size=16, epoch_updates=20, augment=True, lr_resize='bicubic',
-        n_epoch_init=24, learning_rate_init=1e-3, schedule_init='cosine',
-        n_epoch=3, learning_rate=1e-4, schedule='constant',
-        content_loss='vgg54', adversarial_weight=1e-3),
+        n_epoch_init=30, learning_rate_init=1e-3, schedule_init='cosine',
+        n_epoch=2, learning_rate=1e-4, schedule='constant',
+        content_loss='vgg22', adversarial_weight=1e-3),
     'article': dict(
         crop_size=384, batch_size=32, epoch_updates=None, augment=False, lr_resize='article',
         n_epoch_init=50, learning_rate_init=1e-3, schedule_init='constant',

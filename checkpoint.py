@@ -21,8 +21,8 @@ MANIFEST = 'manifest.json'
 def save_state(path, variables, position):
     """Write the training state `path`: `variables` ((name, array) pairs) and `position`, a dict for json.
 
-    Replaces the state that is there once the new one is on the disk. Raises OSError, and RunError for values
-    that are not finite, which leave it as it was.
+    Replaces the state that is there once the new one is on the disk. Raises RunError where it cannot be written
+    or has values that are not finite, and leaves the earlier one.
     """
     entries = {}
 
@@ -35,7 +35,8 @@ def save_state(path, variables, position):
                 entries[name] = entry_of(array, array.tobytes())
             archive.writestr(MANIFEST, json.dumps({'position': position, 'variables': entries}))
 
-    replace_file(path, write)
+    with saving(path):
+        replace_file(path, write)
 
 
 def load_state(path):
@@ -59,30 +60,31 @@ def load_state(path):
 def save_network(directory, variables):
     """Write a network's `variables`, (name, array) pairs, as Paddle's persistables; replaces the earlier one.
 
-    Raises OSError, and RunError for values that are not finite; the earlier one then stays.
+    Raises RunError where it cannot be written or has values that are not finite; the earlier one then stays.
     """
     new, old = directory + '.new', directory + '.old'
     shutil.rmtree(new, ignore_errors=True)
-    try:
-        entries = {}
-        for name, array in variables:
-            require_finite(name, array)
-            entries[name] = entry_of(array, persistables.write_variable(new, name, array))
-        with open(os.path.join(new, MANIFEST), 'w') as file:
-            json.dump(entries, file, indent=1)
-        for root, _, names in os.walk(new):
-            for name in names:
-                sync(os.path.join(root, name))
-            sync(root)
-    except BaseException:
-        shutil.rmtree(new, ignore_errors=True)
-        raise
-    if os.path.isdir(directory):
+    with saving(directory):
+        try:
+            entries = {}
+            for name, array in variables:
+                require_finite(name, array)
+                entries[name] = entry_of(array, persistables.write_variable(new, name, array))
+            with open(os.path.join(new, MANIFEST), 'w') as file:
+                json.dump(entries, file, indent=1)
+            for root, _, names in os.walk(new):
+                for name in names:
+                    sync(os.path.join(root, name))
+                sync(root)
+        except BaseException:
+            shutil.rmtree(new, ignore_errors=True)
+            raise
+        if os.path.isdir(directory):
+            shutil.rmtree(old, ignore_errors=True)
+            os.rename(directory, old)
+        os.rename(new, directory)
+        sync(os.path.dirname(os.path.abspath(directory)))
         shutil.rmtree(old, ignore_errors=True)
-        os.rename(directory, old)
-    os.rename(new, directory)
-    sync(os.path.dirname(os.path.abspath(directory)))
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def load_network(path, shapes):
@@ -152,6 +154,16 @@ def entry_of(array, data):
     """What a manifest says of a variable whose stored bytes are `data`."""
     return {'shape': list(array.shape), 'dtype': array.dtype.name, 'bytes': len(data),
             'sha256': hashlib.sha256(data).hexdigest()}
+
+
+@contextlib.contextmanager
+def saving(path):
+    """Turn what the disk says into a line for people."""
+    try:
+        yield
+    except OSError as error:
+        raise RunError('%s cannot be written: %s; what was saved before is whole, and --resume goes on from it' % (
+            path, error.strerror or error))
 
 
 def require_finite(name, array):

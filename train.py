@@ -85,7 +85,8 @@ def train(settings, run, pictures, sample, position, stop):
                     require_finite(losses, position, settings)
                     position.count(losses, time.monotonic() - started)
                     done += 1
-                    bar.set_postfix_str(', '.join('%s %.4f' % loss for loss in losses.items()), refresh=False)
+                    bar.set_postfix_str(', '.join('%s %.3g' % (name, value) for name, value in losses.items()
+                                                  if name.startswith('l_')), refresh=False)
                     bar.update()
                     if stop.received or time.monotonic() - saved > 60 * settings.save_minutes:
                         run.save(stage, vars(position))

@@ -237,7 +237,7 @@ def test_a_full_disk_is_one_line_and_leaves_the_checkpoint(run, data, tmp_path):
     # What is written there meets a disk without room.
     (tmp_path / 'models' / 'state.npz.new').symlink_to('/dev/full')
     result = run('train.py', '--resume', '--n-epoch-init', '3')
-    assert result.is_one_line(1, 'No space left')
+    assert result.is_one_line(1, 'models/state.npz', 'No space left', '--resume')
     assert (tmp_path / 'models' / 'state.npz').read_bytes() == before
     assert run('train.py', '--resume').code == 0
 

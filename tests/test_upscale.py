@@ -1,0 +1,441 @@
+"""Pictures of every kind through upscale.py and upscale(), by a network that repeats each pixel."""
+import os
+import re
+import resource
+import signal
+import subprocess
+import sys
+import time
+
+import cv2
+import numpy as np
+import pytest
+from conftest import ROOT, Result, photograph
+from PIL import Image, ImageCms, ImageOps
+
+import checkpoint
+import engine
+import picture
+import png
+import srgan_g
+import upscale
+from layers import variables_of
+from srgan_g import SRGAN_g
+
+BLOCKS, FILTERS = 2, 8
+
+
+def repeating_network():
+    """G's variables, of the size that tests/tiny.py gives it, with which it repeats each pixel 4 x 4 times.
+
+    Its features are the positive and the negative part of each colour, which pass all layers. It returns tanh(5x),
+    so 0 and 255 come back as they are, and what lies between is `curve`.
+    """
+    network = {}
+    for name, shape in variables_of(SRGAN_g, [None, 3, None, None]).items():
+        ones = name.endswith(('.w_2', '.w_5')) or len(shape) == 1 and name.endswith('.w_0')
+        network[name] = np.full(shape, 1.0 if ones else 0.0, np.float32)
+    for colour in range(3):
+        for part, sign in ((2 * colour, 1), (2 * colour + 1, -1)):
+            network['n64s1/c.w_0'][part, colour, 1, 1] = sign
+            for up in ('n256s1/1.w_0', 'n256s1/2.w_0'):
+                network[up][4 * part:4 * part + 4, part, 1, 1] = 1
+            network['out.w_0'][colour, part] = 5 * sign
+    return network
+
+
+def curve(pixels):
+    """What becomes of pixels of 8 or 16 bits, each repeated 4 x 4 times."""
+    white = np.iinfo(pixels.dtype).max
+    values = (np.tanh(5 * (pixels.astype(np.float64) * 2 / white - 1)) + 1) / 2 * white
+    return np.round(values).repeat(4, 0).repeat(4, 1)
+
+
+def is_curve(enlarged, pixels):
+    """Whether these are those pixels enlarged, to one level of 8 bits, or 8 levels of 16."""
+    tolerance = 1 if pixels.dtype == np.uint8 else 8
+    expected = curve(pixels)
+    assert enlarged.dtype == pixels.dtype and enlarged.shape == expected.shape
+    return np.abs(enlarged - expected).max() <= tolerance
+
+
+@pytest.fixture
+def network(monkeypatch, tmp_path):
+    """The directory of a repeating network, relative to tmp_path."""
+    monkeypatch.setattr(srgan_g, 'RESIDUAL_BLOCKS', BLOCKS)
+    monkeypatch.setattr(srgan_g, 'FILTERS', FILTERS)
+    checkpoint.save_network(str(tmp_path / 'network'), repeating_network().items())
+    return 'network'
+
+
+@pytest.fixture
+def model(network, tmp_path):
+    return engine.load(str(tmp_path / network), 'fp32')
+
+
+@pytest.fixture
+def enlarge(run, network):
+    """enlarge(*arguments) runs upscale.py with that network in fp32 -> Result."""
+    return lambda *arguments: run('upscale.py', '--model', network, '--precision', 'fp32', *arguments)
+
+
+RGB = photograph(14, 19, 0)
+GREY = RGB[:, :, 0].copy()
+ALPHA = np.zeros((14, 19), np.uint8)
+ALPHA[3:9, 4:15] = 255
+
+
+def deep(pixels):
+    return (pixels.astype(np.uint16) * 257 + 77 * (pixels < 200)).astype(np.uint16)
+
+
+class TestModes:
+    """Each comes back as it came, four times larger; files through the command, all at once."""
+
+    FILES = {
+        'rgb.png': lambda path: Image.fromarray(RGB).save(path),
+        'grey.png': lambda path: Image.fromarray(GREY).save(path),
+        'grey_alpha.png': lambda path: Image.fromarray(np.dstack([GREY, ALPHA])).save(path),
+        'rgba.png': lambda path: Image.fromarray(np.dstack([RGB, ALPHA])).save(path),
+        'palette.gif': lambda path: Image.fromarray(RGB).quantize(16).save(path),
+        'palette_alpha.png': lambda path: Image.fromarray(np.dstack([RGB, ALPHA])).quantize(16).save(path),
+        'bits.png': lambda path: Image.fromarray(GREY >= 128).save(path),
+        'key.png': lambda path: Image.fromarray(GREY).save(path, transparency=int(GREY[0, 0])),
+        'cmyk.tif': lambda path: Image.fromarray(np.dstack([RGB, GREY]), 'CMYK').save(path, dpi=(200, 200)),
+        'grey16.png': lambda path: Image.fromarray(deep(GREY)).save(path),
+        'grey16.tif': lambda path: Image.fromarray(deep(GREY)).save(path),
+        'rgb16.png': lambda path: cv2.imwrite(path, deep(RGB)[:, :, ::-1]),
+        'rgb16.tiff': lambda path: cv2.imwrite(path, deep(RGB)[:, :, ::-1]),
+        'rgba16.png': lambda path: cv2.imwrite(path, np.dstack([deep(RGB)[:, :, ::-1], ALPHA.astype(np.uint16) * 257])),
+        'one.png': lambda path: Image.fromarray(RGB[:1, :1]).save(path),
+        'line.png': lambda path: Image.fromarray(RGB[:3].repeat(60, 1)).save(path),
+        'moving.gif': lambda path: Image.fromarray(RGB).save(
+            path, save_all=True, append_images=[Image.fromarray(~RGB)]),
+        'moving.webp': lambda path: Image.fromarray(RGB).save(
+            path, lossless=True, save_all=True, append_images=[Image.fromarray(~RGB)]),
+    }
+
+    @pytest.fixture
+    def enlarged(self, enlarge, tmp_path):
+        """enlarged(name, ending='.png') -> the PIL image that became of FILES[name]."""
+        folder = tmp_path / 'in'
+        folder.mkdir()
+        for name, write in self.FILES.items():
+            write(str(folder / name))
+        result = enlarge('in', '-o', 'out')
+        assert result.code == 0, result.err
+        self.out = result.out
+        stems = [name.rsplit('.', 1)[0] for name in self.FILES]
+
+        def enlarged(name, ending='.png'):
+            stem = name.rsplit('.', 1)[0]
+            image = Image.open(str(tmp_path / 'out' / ((name if stems.count(stem) > 1 else stem) + '_x4' + ending)))
+            self.rawmode = image.tile[0][3]
+            image.load()
+            return image
+
+        return enlarged
+
+    def test_every_mode(self, enlarged, tmp_path):
+        for name, mode, pixels in (('rgb.png', 'RGB', RGB), ('grey.png', 'L', GREY), ('one.png', 'RGB', RGB[:1, :1]),
+                                   ('line.png', 'RGB', RGB[:3].repeat(60, 1)), ('moving.webp', 'RGB', RGB)):
+            image = enlarged(name)
+            assert image.mode == mode and is_curve(np.asarray(image), pixels), name
+        assert 'moving.gif: the first of its 2 pictures' in self.out and 'moving.webp: the first' in self.out
+
+        # Alpha is 0 or 255, and is so after it; colours count where they are seen.
+        for name, mode, pixels in (('grey_alpha.png', 'LA', GREY[:, :, np.newaxis]), ('rgba.png', 'RGBA', RGB)):
+            image = enlarged(name)
+            assert image.mode == mode
+            got = np.asarray(image)
+            assert np.array_equal(got[:, :, -1], ALPHA.repeat(4, 0).repeat(4, 1))
+            seen = got[:, :, -1] > 0
+            assert np.abs(got[:, :, :-1].astype(int) - curve(pixels))[seen].max() <= 1, name
+
+        for name, mode in (('palette.gif', 'RGB'), ('palette_alpha.png', 'RGBA')):
+            image = enlarged(name)
+            assert image.mode == 'P'
+            given = np.asarray(Image.open(str(tmp_path / 'in' / name)).convert(mode))
+            got = np.asarray(image.convert(mode)).astype(float)
+            seen = got[:, :, -1:] >= (128 if mode == 'RGBA' else 0)
+            assert np.abs((got - curve(given))[:, :, :3] * seen).mean() < 5, name
+            assert mode == 'RGB' or np.abs(got - curve(given))[:, :, 3].mean() < 2
+        image = enlarged('bits.png')
+        assert image.mode == '1' and np.array_equal(np.asarray(image), (GREY >= 128).repeat(4, 0).repeat(4, 1))
+        image = enlarged('key.png')
+        assert image.mode == 'LA' and (np.asarray(image)[:4, :4, 1] == 0).all()
+        image = enlarged('cmyk.tif', '.tif')
+        assert image.mode == 'CMYK' and round(image.info['dpi'][0]) == 200
+        assert is_curve(np.asarray(image), np.dstack([RGB, GREY]))
+
+        for name in ('grey16.png', 'grey16.tif'):
+            image = enlarged(name)
+            assert self.rawmode == 'I;16B' and is_curve(np.asarray(image).astype(np.uint16), deep(GREY)), name
+        for name in ('rgb16.png', 'rgb16.tiff', 'rgba16.png'):
+            image = enlarged(name)
+            stem = name if name != 'rgba16.png' else 'rgba16'
+            pixels = cv2.imread(str(tmp_path / 'out' / (stem + '_x4.png')), cv2.IMREAD_UNCHANGED)
+            seen = np.ones(pixels.shape[:2], bool) if pixels.shape[2] == 3 else pixels[:, :, 3] == 65535
+            assert self.rawmode == image.mode + ';16B' and seen.any()
+            assert np.abs(pixels[:, :, 2::-1].astype(float) - curve(deep(RGB)))[seen].max() <= 8, name
+
+    @pytest.mark.parametrize('orientation', range(1, 9))
+    def test_turned_upright_with_exif_profile_and_dpi(self, tmp_path, orientation):
+        exif = Image.Exif()
+        exif[0x0112], exif[0x010e] = orientation, 'a view'
+        profile = ImageCms.ImageCmsProfile(ImageCms.createProfile('sRGB')).tobytes()
+        path = str(tmp_path / 'photo.png')
+        Image.fromarray(RGB).save(path, exif=exif, icc_profile=profile, dpi=(300, 150))
+        read = picture.read_picture(path)
+        assert np.array_equal(read.pixels, np.asarray(ImageOps.exif_transpose(Image.open(path))))
+        with open(str(tmp_path / 'out.png'), 'wb') as file:
+            picture.write_picture(file, [read.pixels], read.pixels.shape[1::-1], read, '.png')
+        written = Image.open(str(tmp_path / 'out.png'))
+        written.load()
+        assert dict(written.getexif()) == {0x010e: 'a view'}
+        assert written.info['icc_profile'] == profile
+        assert [round(value) for value in written.info['dpi']] == [300, 150]
+
+    @pytest.mark.parametrize('mode', ['RGB', 'L', 'LA', 'RGBA', 'P', '1', 'CMYK', 'I', 'I;16'])
+    def test_python_function_returns_what_it_was_given(self, model, mode):
+        image = Image.fromarray(deep(GREY)) if mode.startswith('I') else Image.fromarray(RGB)
+        image = image if image.mode == mode else image.convert(mode)
+        enlarged = upscale.upscale(image, model)
+        assert enlarged.mode == mode and enlarged.size == (76, 56)
+        for pixels in (GREY, RGB, RGB[:, :, :1], deep(RGB), np.dstack([RGB, ALPHA])):
+            enlarged = upscale.upscale(pixels, model)
+            assert enlarged.dtype == pixels.dtype and enlarged.shape == (56, 76) + pixels.shape[2:]
+        assert is_curve(upscale.upscale(RGB, model), RGB)
+
+    @pytest.mark.parametrize('array', [RGB.astype(np.float32), np.zeros((4, 4, 5), np.uint8),
+                                       np.zeros((0, 4, 3), np.uint8), np.zeros(4, np.uint8)])
+    def test_python_function_refuses_other_arrays(self, model, array):
+        with pytest.raises(ValueError, match='uint8'):
+            upscale.upscale(array, model)
+
+    def test_colour_that_nobody_sees_does_not_bleed_into_the_edge(self):
+        pixels = np.dstack([RGB, ALPHA])
+        pixels[ALPHA == 0, :3] = (255, 0, 255)
+        pixels[ALPHA > 0, :3] = (10, 200, 30)
+        spread = upscale.spread_colours(pixels)
+        assert (spread[:, :, :3] == (10, 200, 30)).all() and np.array_equal(spread[:, :, 3], ALPHA)
+
+    def test_jpeg(self, enlarge, tmp_path):
+        Image.fromarray(np.dstack([RGB, ALPHA])).save(str(tmp_path / 'rgba.png'))
+        Image.fromarray(np.dstack([RGB, GREY]), 'CMYK').save(str(tmp_path / 'cmyk.tif'))
+        Image.fromarray(deep(GREY)).save(str(tmp_path / 'grey16.png'))
+        assert enlarge('rgba.png', 'cmyk.tif', 'grey16.png', '--format', 'jpg').code == 0
+        for name, mode in (('rgba', 'RGB'), ('cmyk', 'CMYK'), ('grey16', 'L')):
+            image = Image.open(str(tmp_path / (name + '_x4.jpg')))
+            assert (image.format, image.mode, image.size) == ('JPEG', mode, (76, 56))
+        image = np.asarray(Image.open(str(tmp_path / 'rgba_x4.jpg')))
+        assert (image[:8] > 240).all()
+
+
+class TestTiles:
+    @pytest.fixture
+    def random_model(self, monkeypatch, tmp_path):
+        """A network in which every pixel depends on all that it can see."""
+        monkeypatch.setattr(srgan_g, 'RESIDUAL_BLOCKS', BLOCKS)
+        rng = np.random.RandomState(0)
+        network = {name: rng.normal(0, 0.08, shape).astype(np.float32) if len(shape) == 4 else
+                   np.full(shape, 0.0 if '.b_' in name or name.endswith(('.w_1', '.w_4')) else 1.0, np.float32)
+                   for name, shape in variables_of(SRGAN_g, [None, 3, None, None]).items()}
+        checkpoint.save_network(str(tmp_path / 'random'), network.items())
+        return engine.load(str(tmp_path / 'random'), 'fp32')
+
+    @pytest.mark.parametrize('height, width', [(50, 61), (3, 200), (97, 20)])
+    def test_tiles_are_the_whole_picture(self, random_model, height, width):
+        pixels = deep(photograph(height, width, 1))
+        whole = upscale.upscale(pixels, random_model)
+        tiled = upscale.upscale(pixels, random_model, tile=2 * random_model.margin + 5)
+        assert whole.std() > 2000
+        assert np.abs(whole.astype(int) - tiled).max() <= 1
+
+    def test_ensemble_is_the_mean_over_flips_and_turns(self, random_model):
+        pixels = deep(photograph(20, 31, 1))
+        each = []
+        for turn in range(4):
+            for flip in (1, -1):
+                turned = np.rot90(pixels, turn)[:, ::flip]
+                each.append(np.rot90(upscale.upscale(turned, random_model)[:, ::flip], -turn))
+        mean = np.mean(each, axis=0)
+        assert np.abs(each[0] - mean).max() > 100
+        assert np.abs(upscale.upscale(pixels, random_model, ensemble=True) - mean).max() <= 2
+        assert np.abs(upscale.upscale(pixels, random_model, tile=24, ensemble=True) - mean).max() <= 2
+
+    def test_strips_come_as_their_tiles_are_done(self, model):
+        """So the memory that is needed does not depend on the height of the picture."""
+        tiles = []
+        strips = upscale.strips(picture.Picture(photograph(200, 50, 0), 'RGB'), model, tile=30,
+                                progress=lambda every: (tiles.append(tile) or tile for tile in every))
+        first = next(strips)
+        columns = len({column for _, column in tiles})
+        assert first.shape[1:] == (200, 3) and len(tiles) == columns == 3
+        assert sum(len(strip) for strip in strips) + len(first) == 800
+
+    def test_memory_does_not_grow_over_300_sizes(self, model):
+        def resident():
+            with open('/proc/self/statm') as file:
+                return int(file.read().split()[1]) * os.sysconf('SC_PAGE_SIZE') / 2 ** 20
+
+        sizes = [(height, width) for height in range(4, 24) for width in range(4, 20)][:300]
+        for height, width in sizes[:20]:
+            upscale.upscale(RGB.repeat(2, 0)[:height, :width], model)
+        start = resident()
+        for height, width in sizes:
+            upscale.upscale(RGB.repeat(2, 0)[:height, :width], model)
+        assert resident() - start < 20
+
+
+class TestPng:
+    @pytest.mark.parametrize('channels, dtype', [(1, np.uint8), (2, np.uint8), (3, np.uint8), (4, np.uint8),
+                                                 (1, np.uint16), (3, np.uint16), (4, np.uint16)])
+    def test_what_is_written_in_strips_is_read_back(self, tmp_path, channels, dtype):
+        pixels = np.random.RandomState(0).randint(0, np.iinfo(dtype).max + 1, (23, 7, channels)).astype(dtype)
+        path = str(tmp_path / 'a.png')
+        with open(path, 'wb') as file:
+            writer = png.PngWriter(file, 7, 23, channels, 8 * pixels.itemsize)
+            for start in range(0, 23, 5):
+                writer.write(pixels[start:start + 5])
+            writer.close()
+        read = cv2.imread(path, cv2.IMREAD_UNCHANGED) if dtype == np.uint16 else np.asarray(Image.open(path))
+        read = read.reshape(23, 7, -1)
+        read = read[:, :, [2, 1, 0, 3][:channels]] if dtype == np.uint16 and channels > 2 else read
+        assert np.array_equal(read, pixels)
+
+
+class TestFiles:
+    @pytest.fixture
+    def photos(self, tmp_path):
+        folder = tmp_path / '我的 照片' / '夏 天'
+        folder.mkdir(parents=True)
+        for number, name in enumerate(('a b.png', '海.png')):
+            Image.fromarray(photograph(9, 11, number)).save(str(folder / name))
+        return '我的 照片'
+
+    def files(self, tmp_path, folder='.'):
+        return sorted(os.path.relpath(os.path.join(root, name), str(tmp_path)) for root, _, names in
+                      os.walk(str(tmp_path / folder)) for name in names)
+
+    def test_beside_the_picture_and_never_again(self, enlarge, photos, tmp_path):
+        first = enlarge(photos)
+        assert first.code == 0 and '2 pictures enlarged' in first.out
+        written = [os.path.join(photos, '夏 天', name) for name in ('a b.png', 'a b_x4.png', '海.png', '海_x4.png')]
+        assert self.files(tmp_path, photos) == written
+        stamp = os.stat(str(tmp_path / written[1])).st_mtime_ns
+        again = enlarge(photos)
+        assert again.code == 0 and '0 pictures enlarged' in again.out and '2 skipped' in again.out
+        assert os.stat(str(tmp_path / written[1])).st_mtime_ns == stamp
+        over = enlarge(photos, '--overwrite')
+        assert '2 pictures enlarged' in over.out and 'skipped' not in over.out
+        assert os.stat(str(tmp_path / written[1])).st_mtime_ns > stamp
+        assert self.files(tmp_path, photos) == written
+
+    def test_folders_are_kept_in_the_output(self, enlarge, photos, tmp_path):
+        assert enlarge(photos, '-o', 'neu').code == 0
+        assert self.files(tmp_path, 'neu') == [
+            os.path.join('neu', '夏 天', name) for name in ('a b_x4.png', '海_x4.png')]
+
+    def test_summary_says_pictures_megapixels_a_second_and_memory(self, enlarge, photos):
+        out = enlarge(photos).out
+        assert re.search(r'^network in fp32$', out, re.MULTILINE)
+        assert re.search(r'^2 pictures enlarged, 0\.000198 megapixels in \S+ s, \S+ a second; peak memory \d+ MB$',
+                         out, re.MULTILINE)
+
+    def test_bad_files_are_named_and_the_others_go_on(self, enlarge, photos, tmp_path):
+        folder = tmp_path / photos
+        good = (folder / '夏 天' / '海.png').read_bytes()
+        (folder / 'cut.png').write_bytes(good[:-40])
+        (folder / 'empty.jpg').write_bytes(b'')
+        (folder / 'text.png').write_text('no picture')
+        result = enlarge(photos)
+        assert result.code == 1 and '2 pictures enlarged' in result.out
+        lines = result.err.splitlines()
+        assert len(lines) == 4 and lines[-1] == 'error: 3 of 5 pictures failed'
+        for name in ('cut.png', 'empty.jpg', 'text.png'):
+            assert len([line for line in lines if line.startswith('failed: ') and name in line]) == 1
+        assert not [name for name in self.files(tmp_path, photos) if name.endswith('.new')]
+
+    def test_decompression_bomb_is_refused_with_what_allows_it(self, enlarge, tmp_path):
+        with open(str(tmp_path / 'bomb.png'), 'wb') as file:
+            png.PngWriter(file, 60000, 60000, 1, 8).close()
+        result = enlarge('bomb.png')
+        assert result.code == 1 and 'bomb.png: 60000 x 60000' in result.err and '--huge' in result.err
+
+    def test_huge_takes_what_is_refused_else(self, enlarge, tmp_path):
+        path = str(tmp_path / 'large.png')
+        Image.fromarray(RGB).save(path)
+        with pytest.raises(picture.UnreadableImage, match='--huge'):
+            picture.read_picture(path, max_pixels=RGB.shape[0] * RGB.shape[1] - 1)
+        assert picture.read_picture(path, max_pixels=float('inf')).pixels.shape == RGB.shape
+        assert enlarge('large.png', '--huge').code == 0
+
+    def test_jpeg_too_wide_is_refused_before_it_is_computed(self, enlarge, tmp_path):
+        Image.new('L', (16400, 1)).save(str(tmp_path / 'wide.png'))
+        result = enlarge('wide.png', '--format', 'jpg')
+        assert result.code == 1 and '65535' in result.err
+
+    def test_ctrl_c_leaves_no_half_written_picture(self, start, network, tmp_path):
+        Image.fromarray(photograph(1500, 1500, 0)).save(str(tmp_path / 'large.png'))
+        process = start('upscale.py', '--model', network, '--precision', 'fp32', '--tile', '64', 'large.png')
+        deadline = time.time() + 60
+        while not (tmp_path / 'large_x4.png.new').exists() and time.time() < deadline:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        result = Result(process)
+        assert result.code == 130 and result.err.strip().splitlines()[-1] == 'error: stopped'
+        assert not [name for name in os.listdir(str(tmp_path)) if '_x4' in name]
+
+
+class TestWrongUsage:
+    def test_one_line_and_exit_code_2(self, enlarge, run, tmp_path):
+        Image.fromarray(RGB).save(str(tmp_path / 'a.png'))
+        (tmp_path / 'nothing').mkdir()
+        assert run('upscale.py').is_one_line(2, 'PICTURE')
+        assert enlarge('missing.png').is_one_line(2, 'missing.png')
+        assert enlarge('nothing').is_one_line(2, 'nothing')
+        assert enlarge('a.png', '--tile', '16').is_one_line(2, '--tile')
+        assert enlarge('a.png', '--tile', '-3').is_one_line(2, '--tile')
+        assert run('upscale.py', 'a.png', '--model', 'nowhere').is_one_line(2, 'nowhere')
+        assert run('upscale.py', 'a.png', '--model', 'nothing').is_one_line(2, 'nothing')
+        assert not (tmp_path / 'a_x4.png').exists()
+
+    def test_results_that_would_be_one_file(self, tmp_path):
+        for folder in ('a', 'b'):
+            (tmp_path / folder).mkdir()
+            Image.fromarray(RGB).save(str(tmp_path / folder / 'same.png'))
+        with pytest.raises(upscale.UsageError, match='same.png'):
+            upscale.plan([str(tmp_path / 'a'), str(tmp_path / 'b')], str(tmp_path / 'out'))
+
+    def test_default_network(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(upscale, 'SHIPPED', str(tmp_path / 'pretrained'))
+        with pytest.raises(upscale.UsageError, match='train.py'):
+            upscale.find_model(None)
+        (tmp_path / 'pretrained' / 'srgan').mkdir(parents=True)
+        assert upscale.find_model(None) == str(tmp_path / 'pretrained' / 'srgan')
+        assert upscale.find_model('srresnet') == str(tmp_path / 'pretrained' / 'srresnet')
+        (tmp_path / 'models' / 'g_models').mkdir(parents=True)
+        assert upscale.find_model(None) == os.path.join('models', 'g_models')
+        assert upscale.find_model('elsewhere') == 'elsewhere'
+
+
+def test_export_from_the_command_line(run, network, tmp_path):
+    result = run('upscale.py', '--model', network, '--export', 'exported')
+    assert result.code == 0 and sorted(os.listdir(str(tmp_path / 'exported'))) == ['__model__', 'params']
+
+
+def test_starts_in_under_three_seconds(tmp_path):
+    """A 64 x 64 picture with a whole network, from the command to its end, in the time of its own processor."""
+    trained = os.path.join(ROOT, '..', 'shared', 'pretrained', 'srresnet_start.npz')
+    if not os.path.exists(trained):
+        pytest.skip('no trained network at %s' % trained)
+    os.symlink(trained, str(tmp_path / 'network.npz'))
+    Image.fromarray(photograph(64, 64, 0)).save(str(tmp_path / 'a.png'))
+    command = [sys.executable, os.path.join(ROOT, 'upscale.py'), 'a.png', '--model', 'network.npz', '--overwrite']
+    subprocess.run(command, cwd=str(tmp_path), check=True, stdout=subprocess.DEVNULL)
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(command, cwd=str(tmp_path), check=True, stdout=subprocess.DEVNULL)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 3

@@ -19,8 +19,9 @@ from tiles import windows
 # pictures have 31 dB loses 0.05 dB.
 FIDELITY = 50
 
-# Rows of t_image from which the second part of G computes at once. It holds 256 channels at twice the size.
-TAIL_ROWS = 64
+# Pixels of t_image from which the second part of G, with its 256 channels at twice the size, computes at once: about
+# 7 kB each, so that it needs no more memory than the first part for a tile. And the rows that this is at least.
+TAIL_PIXELS, TAIL_ROWS = 2 ** 16, 32
 
 CALIBRATION = 'int8.json'
 
@@ -162,7 +163,8 @@ class Engine:
         left, right = max(columns[0] - network.tail_reach, 0), min(columns[1] + network.tail_reach, pixels.shape[1])
         top, bottom = max(rows[0] - network.tail_reach, 0), min(rows[1] + network.tail_reach, pixels.shape[0])
         scale = network.features_scale
-        for start, stop, keep in windows(bottom - top, TAIL_ROWS, network.tail_reach):
+        size = max(TAIL_PIXELS // (right - left), TAIL_ROWS)
+        for start, stop, keep in windows(bottom - top, size, network.tail_reach):
             piece = network.run_tail(self.executor, features[scale * (top + start):scale * (top + stop),
                                                              scale * left:scale * right])
             first, last = max(top + keep[0], rows[0]), min(top + keep[1], rows[1])

@@ -15,6 +15,7 @@ model. Both have lpips with --lpips alone.
 import argparse
 import collections
 import csv
+import functools
 import io
 import json
 import math
@@ -29,7 +30,8 @@ from PIL import Image, ImageDraw, ImageFont
 import command
 import metrics
 from command import Parser, RunError, UsageError, positive
-from data_utils import EXTENSIONS, UnreadableImage, bicubic_resize, list_images, read_image, standardized, to_uint8
+from data_utils import EXTENSIONS, UnreadableImage, bicubic_resize, list_images, read_image
+from upscale import upscale
 
 SCALE = 4
 # What LPIPS needs, as a multiple of SCALE; without --lpips too, so that its means are over the same pictures.
@@ -41,14 +43,12 @@ def main(argv):
     options = parse(argv)
     pairs, left_out = find_pairs(options.data)
     command.import_paddle(options.threads)
-    place = command.choose_place(options.device)
     methods = {'bicubic': enlarge_bicubic}
-    methods.update((name, enlarger(path, place)) for name, path in model_names(options.model).items())
+    methods.update((name, enlarger(path, options.precision)) for name, path in model_names(options.model).items())
     measures = {'psnr_y': metrics.psnr_y, 'ssim_y': metrics.ssim_y}
     if options.lpips:
-        # Paddle takes its number of threads when it is first imported, which this does.
         import lpips
-        measures['lpips'] = lpips.Lpips(lpips.read_weights(), place)
+        measures['lpips'] = lpips.Lpips(lpips.read_weights())
 
     for line in left_out:
         warn(line)
@@ -101,7 +101,7 @@ def parse(argv):
     parser.add_argument('--json', metavar='FILE', help='write the scores for programs')
     parser.add_argument('--csv', metavar='FILE', help='write the scores for spreadsheets')
     parser.add_argument('--save', metavar='DIR', help='write a comparison of each picture, NAME_strip.png')
-    parser.add_argument('--device', choices=('auto', 'cpu', 'gpu'), default='auto', help='a GPU where there is one')
+    parser.add_argument('--precision', choices=('fp32', 'int8'), default='fp32', help='what networks compute in (fp32)')
     parser.add_argument('--threads', type=positive, metavar='N', help='for computing (all cores)')
     options = parser.parse_args(argv)
     if options.model is None:
@@ -188,25 +188,11 @@ def enlarge_bicubic(lr):
     return bicubic_resize(lr, lr.shape[1] * SCALE, lr.shape[0] * SCALE)
 
 
-def enlarger(path, place):
-    """A network as a function: lr uint8 RGB [H, W, 3] -> uint8 RGB [4H, 4W, 3].
-
-    path: a directory with G's persistables, or a .npz. Raises UsageError where it is not a whole G.
-    """
-    import paddle.fluid as fluid
-
-    import checkpoint
-    import persistables
-    import programs
-    from layers import variables_of
-    from srgan_g import SRGAN_g
-
-    network = checkpoint.load_network(path, variables_of(SRGAN_g, [None, 3, None, None]))
-    exe, scope = fluid.Executor(place), fluid.Scope()
-    for name, array in network.items():
-        persistables.set_variable(scope, name, array)
-    step = programs.sample_step(fluid.Program())
-    return lambda lr: to_uint8(step.run(exe, scope, {'t_image': standardized(lr)[np.newaxis]})['test_im'][0])
+def enlarger(path, precision):
+    """upscale.upscale by the network `path`: uint8 [H, W, 3] -> uint8 [4H, 4W, 3]. Raises UsageError."""
+    # Paddle takes its number of threads when it is first imported, which this does.
+    import engine
+    return functools.partial(upscale, model=engine.load(path, precision))
 
 
 def model_names(paths):

@@ -65,13 +65,13 @@ def unit_length(feature):
 
 
 class Lpips:
-    """The distance of two pictures: `Lpips(read_weights(), place)(image, reference)`.
+    """The distance of two pictures: `Lpips(read_weights())(image, reference)`.
 
     A program and a scope of its own; weights are {name: float32 array} under the names that alexnet and lpips use.
     """
 
-    def __init__(self, weights, place):
-        self.exe, self.scope, self.program = fluid.Executor(place), fluid.Scope(), fluid.Program()
+    def __init__(self, weights):
+        self.exe, self.scope, self.program = fluid.Executor(fluid.CPUPlace()), fluid.Scope(), fluid.Program()
         with fluid.program_guard(self.program, fluid.Program()), fluid.unique_name.guard():
             self.distance = lpips(*[fluid.data(name, [1, 3, None, None]) for name in ('image', 'reference')])
         for parameter in self.program.all_parameters():

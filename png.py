@@ -7,6 +7,8 @@ import numpy as np
 SIGNATURE = b'\x89PNG\r\n\x1a\n'
 COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}
 AVERAGE = 3
+# Filtered at once: few, so that they stay in the processor's cache.
+ROWS = 16
 INCH = 0.0254
 
 
@@ -36,15 +38,18 @@ class PngWriter:
 
     def write(self, rows):
         """The next rows, uint8 or uint16 [N, width, channels]."""
-        count = len(rows)
-        rows = rows.astype(rows.dtype.newbyteorder('>'), copy=False).view(np.uint8).reshape(count, -1)
+        rows = rows.astype(rows.dtype.newbyteorder('>'), copy=False).view(np.uint8).reshape(len(rows), -1)
+        for start in range(0, len(rows), ROWS):
+            self.write_bytes(rows[start:start + ROWS])
+
+    def write_bytes(self, rows):
         left = np.zeros_like(rows)
         left[:, self.pixel_bytes:] = rows[:, :-self.pixel_bytes]
         above = np.concatenate([self.above, rows[:-1]])
         self.above = rows[-1:].copy()
-        # (left + above) // 2 without the ninth bit that the sum needs.
-        filtered = np.empty((count, 1 + rows.shape[1]), np.uint8)
+        filtered = np.empty((len(rows), 1 + rows.shape[1]), np.uint8)
         filtered[:, 0] = AVERAGE
+        # (left + above) // 2 without the ninth bit that their sum needs.
         np.subtract(rows, (left & above) + ((left ^ above) >> 1), out=filtered[:, 1:])
         self.chunk(b'IDAT', self.zlib.compress(filtered))
 

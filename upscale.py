@@ -29,10 +29,9 @@ from PIL import Image
 from tqdm import tqdm
 
 import command
-from command import Parser, RunError, UsageError
+from command import Parser, RunError, UsageError, positive
 from data_utils import EXTENSIONS, UnreadableImage
 from picture import JPEG_SIDE, MAX_PIXELS, Picture, extension, from_image, read_picture, to_image, write_picture
-from settings import positive
 from tiles import windows
 
 SCALE = 4
@@ -75,13 +74,14 @@ def strips(picture, model, tile=TILE, ensemble=False, progress=iter):
     height, width = pixels.shape[:2]
     columns = windows(width, tile, model.margin)
     tiles = [(row, column) for row in windows(height, tile, model.margin) for column in columns]
-    strip = []
     for (top, bottom, rows), (left, right, keep) in progress(tiles):
-        keep = (rows[0] - top, rows[1] - top), (keep[0] - left, keep[1] - left)
-        strip.append(enlarge(pixels[top:bottom, left:right], picture, keep, model, ensemble))
-        if len(strip) == len(columns):
-            yield np.concatenate(strip, axis=1)
-            strip = []
+        if keep[0] == 0:
+            strip = np.empty((SCALE * (rows[1] - rows[0]), SCALE * width, pixels.shape[2]), pixels.dtype)
+        kept = (rows[0] - top, rows[1] - top), (keep[0] - left, keep[1] - left)
+        strip[:, SCALE * keep[0]:SCALE * keep[1]] = enlarge(
+            pixels[top:bottom, left:right], picture, kept, model, ensemble)
+        if keep[1] == width:
+            yield strip
 
 
 def enlarge(pixels, picture, keep, model, ensemble):

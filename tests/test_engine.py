@@ -161,12 +161,15 @@ class TestRewrites:
 
 
 class TestFp32:
-    def test_pieces_put_together_are_the_plain_network(self, saved):
-        pixels = photo(150, 90)
+    @pytest.mark.parametrize('tail_rows', [24, 1000])
+    def test_pieces_put_together_are_the_plain_network(self, saved, monkeypatch, tail_rows):
+        monkeypatch.setattr(engine, 'TAIL_PIXELS', 1)
+        monkeypatch.setattr(engine, 'TAIL_ROWS', tail_rows)
+        pixels = photo(120, 90)
         expected = plain(random_network(), pixels)
         model = engine.load(saved, 'fp32')
         assert np.abs(model.enlarge(pixels) - expected).max() < 1e-5
-        piece = model.enlarge(pixels[10:120, 5:], rows=(36, 70), columns=(36, 85))
+        piece = model.enlarge(pixels[10:, 5:], rows=(36, 70), columns=(36, 85))
         assert np.abs(piece - expected[4 * 46:4 * 80, 4 * 41:]).max() < 1e-5
 
     def test_one_pixel(self, saved):
@@ -235,10 +238,14 @@ class TestInt8:
         assert psnr(engine.load(saved, 'int8').enlarge(pixels), plain(random_network(), pixels)) > 38
 
     @needs_int8
-    def test_pieces_put_together_are_the_whole_picture(self, saved):
-        model, pixels = engine.load(saved, 'int8'), photo(150, 90)
-        piece = model.enlarge(pixels[10:120, 5:], rows=(36, 70), columns=(36, 85))
-        assert np.array_equal(piece, model.enlarge(pixels)[4 * 46:4 * 80, 4 * 41:])
+    def test_pieces_put_together_are_the_whole_picture(self, saved, monkeypatch):
+        model, pixels = engine.load(saved, 'int8'), photo(120, 90)
+        whole = model.enlarge(pixels)
+        monkeypatch.setattr(engine, 'TAIL_PIXELS', 1)
+        monkeypatch.setattr(engine, 'TAIL_ROWS', 24)
+        assert np.array_equal(model.enlarge(pixels), whole)
+        piece = model.enlarge(pixels[10:, 5:], rows=(36, 70), columns=(36, 85))
+        assert np.array_equal(piece, whole[4 * 46:4 * 80, 4 * 41:])
 
     @needs_int8
     def test_deep_pictures_are_computed_in_fp32(self, saved):

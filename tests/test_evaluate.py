@@ -223,7 +223,7 @@ def test_a_npz_is_the_same_network(folder, generator, report):
 
 def test_the_table_is_aligned_and_100_columns_wide_with_three_models_and_lpips(folder, generator, tell, monkeypatch):
     monkeypatch.setattr(lpips, 'read_weights', lambda: None)
-    monkeypatch.setattr(lpips, 'Lpips', lambda weights, place: lambda image, reference: 0.5)
+    monkeypatch.setattr(lpips, 'Lpips', lambda weights: lambda image, reference: 0.5)
     for name in ('蝴蝶', 'a name of more than twenty letters', 'c'):
         write(folder / 'data' / (name + '.png'), photograph(40, 40, 1))
     models = ['models/g_models']
@@ -301,7 +301,7 @@ def truncate(path):
     (['--data', 'data', '--save', 'data/strips'], '--save data/strips'),
     (['--data', 'data', '--json', 'nowhere/scores.json'], 'nowhere/scores.json'),
     (['--data', 'data', '--csv', 'empty'], 'empty'),
-    (['--data', 'data', '--device', 'gpu'], '--device gpu'),
+    (['--data', 'data', '--precision', 'int4'], '--precision'),
     ([], '--data'),
 ])
 def test_a_mistake_is_one_line_and_exit_code_2(folder, generator, tell, monkeypatch, arguments, words):
@@ -368,7 +368,7 @@ def few_filters(monkeypatch):
 
 def test_lpips_equals_its_formula_in_numpy(few_filters):
     weights = random_weights(np.random.RandomState(0))
-    distance = lpips.Lpips(weights, fluid.CPUPlace())
+    distance = lpips.Lpips(weights)
     for height, width in ((31, 31), (45, 70), (64, 40)):
         image, reference = photograph(height, width, 1), photograph(height, width, 2)
         assert distance(image, reference) == pytest.approx(reference_lpips(weights, image, reference), rel=1e-4)
@@ -376,7 +376,7 @@ def test_lpips_equals_its_formula_in_numpy(few_filters):
 
 
 def test_lpips_refuses_a_picture_that_its_network_cannot_see(few_filters):
-    distance = lpips.Lpips(random_weights(np.random.RandomState(0)), fluid.CPUPlace())
+    distance = lpips.Lpips(random_weights(np.random.RandomState(0)))
     with pytest.raises(ValueError, match='30 x 40 is too small'):
         distance(photograph(40, 30, 1), photograph(40, 30, 1))
 

@@ -79,6 +79,20 @@ def enlarge(run, network):
     return lambda *arguments: run('upscale.py', '--model', network, '--precision', 'fp32', *arguments)
 
 
+class Repeater:
+    """In the place of an Engine: repeats each pixel, and keeps what it was given."""
+
+    margin = 8
+
+    def __init__(self):
+        self.values, self.deep = [], []
+
+    def enlarge(self, values, rows=None, columns=None, deep=False):
+        self.values.append(values)
+        self.deep.append(deep)
+        return values[slice(*rows), slice(*columns)].repeat(4, 0).repeat(4, 1)
+
+
 RGB = photograph(14, 19, 0)
 GREY = RGB[:, :, 0].copy()
 ALPHA = np.zeros((14, 19), np.uint8)
@@ -217,8 +231,17 @@ class TestModes:
         pixels = np.dstack([RGB, ALPHA])
         pixels[ALPHA == 0, :3] = (255, 0, 255)
         pixels[ALPHA > 0, :3] = (10, 200, 30)
-        spread = upscale.spread_colours(pixels)
-        assert (spread[:, :, :3] == (10, 200, 30)).all() and np.array_equal(spread[:, :, 3], ALPHA)
+        model = Repeater()
+        enlarged = upscale.upscale(pixels, model)
+        colours = model.values[0]
+        assert np.array_equal(colours, np.broadcast_to(colours[7, 7], colours.shape))
+        assert (enlarged[:, :, :3] == (10, 200, 30)).all()
+
+    def test_pictures_of_16_bits_are_computed_at_full_depth(self):
+        for pixels, is_deep in ((RGB, False), (deep(RGB), True)):
+            model = Repeater()
+            enlarged = upscale.upscale(pixels, model)
+            assert np.array_equal(enlarged, pixels.repeat(4, 0).repeat(4, 1)) and model.deep == [is_deep]
 
     def test_jpeg(self, enlarge, tmp_path):
         Image.fromarray(np.dstack([RGB, ALPHA])).save(str(tmp_path / 'rgba.png'))
@@ -273,6 +296,18 @@ class TestTiles:
         columns = len({column for _, column in tiles})
         assert first.shape[1:] == (200, 3) and len(tiles) == columns == 3
         assert sum(len(strip) for strip in strips) + len(first) == 800
+
+    def test_png_is_written_as_the_strips_come(self, tmp_path):
+        with open(str(tmp_path / 'a.png'), 'wb') as file:
+            sizes = []
+
+            def strips():
+                for _ in range(4):
+                    sizes.append(file.tell())
+                    yield np.random.RandomState(0).randint(0, 256, (300, 200, 3)).astype(np.uint8)
+
+            picture.write_picture(file, strips(), (200, 1200), picture.Picture(RGB, 'RGB'), '.png')
+        assert sizes == sorted(set(sizes))
 
     def test_memory_does_not_grow_over_300_sizes(self, model):
         def resident():
@@ -355,6 +390,7 @@ class TestFiles:
         assert len(lines) == 4 and lines[-1] == 'error: 3 of 5 pictures failed'
         for name in ('cut.png', 'empty.jpg', 'text.png'):
             assert len([line for line in lines if line.startswith('failed: ') and name in line]) == 1
+        assert 'cut.png: image file is truncated' in result.err
         assert not [name for name in self.files(tmp_path, photos) if name.endswith('.new')]
 
     def test_decompression_bomb_is_refused_with_what_allows_it(self, enlarge, tmp_path):

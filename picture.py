@@ -153,6 +153,8 @@ def write_picture(file, strips, size, picture, file_extension):
         writer = PngWriter(file, *size, picture.pixels.shape[2], bits, picture.dpi, picture.icc, exif)
         for strip in strips:
             writer.write(strip)
+            # Or it would stay in memory while the next one is made.
+            del strip
         return writer.close()
     pixels = np.concatenate(list(strips))
     options = {'dpi': picture.dpi, 'icc_profile': picture.icc, 'exif': picture.exif}

@@ -13,7 +13,12 @@ is the one of the whole picture. Use of the exported model:
     program, feeds, fetches = fluid.io.load_inference_model(DIR, exe, params_filename='params')
     test_im, = exe.run(program, {feeds[0]: t_image}, fetches)  # [N, 3, H, W] -> [N, 3, 4H, 4W], RGB in [-1, 1]
 
-In Python: upscale(image, engine.load(directory)) for a PIL image or an array.
+In Python, for a PIL image or an array:
+
+    import command
+    command.import_paddle()  # or Paddle computes with one thread
+    import engine, upscale
+    enlarged = upscale.upscale(image, engine.load('models/g_models'))
 """
 import argparse
 import collections
@@ -82,6 +87,8 @@ def strips(picture, model, tile=TILE, ensemble=False, progress=iter):
             pixels[top:bottom, left:right], picture, kept, model, ensemble)
         if keep[1] == width:
             yield strip
+            # Or it would stay in memory beside the next one.
+            del strip
 
 
 def enlarge(pixels, picture, keep, model, ensemble):

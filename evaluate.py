@@ -31,9 +31,8 @@ import command
 import metrics
 from command import Parser, RunError, UsageError, positive
 from data_utils import EXTENSIONS, UnreadableImage, bicubic_resize, list_images, read_image
-from upscale import upscale
+from upscale import SCALE, upscale
 
-SCALE = 4
 # What LPIPS needs, as a multiple of SCALE; without --lpips too, so that its means are over the same pictures.
 SMALLEST = 32
 DEFAULT_MODEL = os.path.join('models', 'g_models')

@@ -30,7 +30,7 @@ class Run:
     """
 
     def __init__(self, settings):
-        self.models = settings.models
+        self.models, self.state = settings.models, os.path.join(settings.models, STATE)
         place = choose_place(settings.device)
         self.exe, self.scope = fluid.Executor(place), fluid.Scope()
         self.programs = programs.build(settings.crop_size, settings.content_loss, settings.adversarial_weight,
@@ -49,7 +49,8 @@ class Run:
                                  'gets them, --vgg PATH names others' % settings.content_loss)
             vgg19_weights.load(self.scope, weights, content.feature)
             self.vgg_names = set(parameter_shapes(content.feature))
-        if settings.init_g:
+        # A saved state holds G: the one that the run started from need not be there any more.
+        if settings.init_g and not (settings.resume and os.path.exists(self.state)):
             self.set(checkpoint.load_network(settings.init_g, self.networks['g_models']))
 
     def set(self, variables):
@@ -80,16 +81,15 @@ class Run:
         pre-training leaves as the seed made them, are in it from the adversarial stage on.
         """
         names = set().union(*(step.persistables() for step in self.steps[stage])) - self.vgg_names
-        checkpoint.save_state(os.path.join(self.models, STATE), self.get(sorted(names)), position)
+        checkpoint.save_state(self.state, self.get(sorted(names)), position)
         for network in ('g_models',) if stage == 'init' else ('g_models', 'd_models'):
             checkpoint.save_network(os.path.join(self.models, network), self.get(self.networks[network]))
 
     def restore(self):
         """Bring back the last saved state -> its position, or None where nothing has been saved yet."""
-        path = os.path.join(self.models, STATE)
-        if not os.path.exists(path):
+        if not os.path.exists(self.state):
             return None
-        variables, position = checkpoint.load_state(path)
+        variables, position = checkpoint.load_state(self.state)
         self.set(variables)
         return position
 

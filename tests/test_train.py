@@ -95,6 +95,9 @@ def test_each_stage_alone(run, data, tmp_path):
     arguments = ('--n-epoch-init', '0', '--init-g', 'models/g_models', '--models', 'm2', '--output', 'o2')
     assert run('train.py', *QUICK, *arguments).code == 0
     assert {row['stage'] for row in log_of(tmp_path / 'o2')} == {'gan'}
+    shutil.rmtree(str(tmp_path / 'models'))
+    result = run('train.py', '--resume', '--models', 'm2', '--n-epoch', '3')
+    assert result.code == 0 and len(log_of(tmp_path / 'o2')) == 3, result.err
 
 
 def test_the_same_seed_gives_the_same_run_and_another_one_another(run, data, tmp_path):

@@ -170,13 +170,13 @@ def test_a_signal_saves_and_says_how_to_go_on(number, code, stage, start, run, d
 
 def test_a_second_ctrl_c_stops_at_once(start, data, tmp_path):
     """Even within one long update."""
-    arguments = [word for word in LONG]
-    arguments[arguments.index('--crop-size') + 1], arguments[arguments.index('--batch-size') + 1] = '100', '128'
+    arguments = list(LONG)
+    arguments[arguments.index('--crop-size') + 1], arguments[arguments.index('--batch-size') + 1] = '100', '256'
     process = start('train.py', *arguments)
     wait_for(lambda: (tmp_path / 'models' / 'settings.json').exists(), process)
     time.sleep(1.5)
     process.send_signal(signal.SIGINT)
-    time.sleep(0.3)
+    assert any('once more stops at once' in line for line in iter(process.stderr.readline, ''))
     process.send_signal(signal.SIGINT)
     started = time.time()
     result = Result(process)

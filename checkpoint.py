@@ -13,7 +13,7 @@ import numpy as np
 import persistables
 from command import RunError, UsageError
 
-MANIFEST = 'manifest.json'
+MANIFEST, ABOUT = 'manifest.json', 'about.json'
 
 
 # A training state is one file: a zip archive of .npy files, which np.load opens, with a manifest at its end.
@@ -57,10 +57,11 @@ def load_state(path):
 
 # A network is a directory: Paddle's persistables, one file a variable, and the manifest.
 
-def save_network(directory, variables):
+def save_network(directory, variables, about=None):
     """Write a network's `variables`, (name, array) pairs, as Paddle's persistables; replaces the earlier one.
 
-    Raises RunError where it cannot be written or has values that are not finite; the earlier one then stays.
+    `about`, for json, is kept with it as about.json. Raises RunError where it cannot be written or has values that
+    are not finite; the earlier one then stays.
     """
     new, old = directory + '.new', directory + '.old'
     shutil.rmtree(new, ignore_errors=True)
@@ -72,6 +73,9 @@ def save_network(directory, variables):
                 entries[name] = entry_of(array, persistables.write_variable(new, name, array))
             with open(os.path.join(new, MANIFEST), 'w') as file:
                 json.dump(entries, file, indent=1)
+            if about is not None:
+                with open(os.path.join(new, ABOUT), 'w') as file:
+                    json.dump(about, file, indent=1)
             for root, _, names in os.walk(new):
                 for name in names:
                     sync(os.path.join(root, name))

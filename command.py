@@ -24,14 +24,14 @@ class Parser(argparse.ArgumentParser):
         raise UsageError('%s; `python %s --help` lists the options' % (message, self.prog))
 
 
-def number(convert, least, words):
-    """A type for argparse: convert(text), not below `least`, named `words` in its error."""
+def number(convert, least, words, below=math.inf):
+    """A type for argparse: convert(text), at least `least` and below `below`, named `words` in its error."""
     def parse(text):
         try:
             value = convert(text)
         except ValueError:
             value = None
-        if value is None or not least <= value < math.inf:
+        if value is None or not least <= value < below:
             raise argparse.ArgumentTypeError('%s is not %s' % (text, words))
         return value
     return parse
@@ -99,13 +99,18 @@ def import_paddle(threads=None):
     """Import Paddle so that it computes with `threads` threads (default: all cores that this process may use).
 
     OpenMP reads its number once, when Paddle's library is loaded, so this comes before any other import of
-    paddle. Paddle's own default is one thread, and it prints a warning about any other number.
+    paddle. Paddle's own default is one thread, and it prints a warning about any other number. On a GPU it takes
+    memory as it needs it and not 92 % of the card at once, and tries out cuDNN's algorithms for each convolution.
+    At its first Executor it would lock 500 MB of memory, which a run then holds for nothing and waits for.
     """
     if 'paddle' in sys.modules:
         return
     threads = threads or len(os.sched_getaffinity(0))
     os.environ['OMP_NUM_THREADS'] = os.environ['FLAGS_paddle_num_threads'] = str(threads)
-    os.environ.setdefault('GLOG_minloglevel', '2')
+    for name, value in (('GLOG_minloglevel', '2'), ('FLAGS_allocator_strategy', 'auto_growth'),
+                        ('FLAGS_cudnn_exhaustive_search', '1'), ('FLAGS_conv_workspace_size_limit', '1024'),
+                        ('FLAGS_use_pinned_memory', '0')):
+        os.environ.setdefault(name, value)
     try:
         with silent_stderr():
             import paddle.fluid  # noqa: F401

@@ -7,6 +7,7 @@ import collections
 
 import paddle.fluid as fluid
 from paddle.fluid import layers as fl
+from paddle.fluid.contrib import mixed_precision
 
 from cpu_graph import for_cpu
 from srgan_d import SRGAN_d
@@ -26,6 +27,10 @@ CONTENT_LOSSES = {
     'vgg54': ContentLoss(0.0, 'vgg54', 1.0, 1 / 12.75, None),
     'vgg22': ContentLoss(0.0, 'vgg22', 1.0, 1 / 12.75, None),
 }
+
+# How each program's Adam works: with the rewrites of cpu_graph, with 16-bit floats, and with a gradient whose norm
+# as a whole is at most this (None: as it is).
+Method = collections.namedtuple('Method', 'on_cpu amp clip_gradients', defaults=(False, None))
 
 Programs = collections.namedtuple('Programs', 'startup init_g d g sample')
 
@@ -49,11 +54,11 @@ class Step:
                       if variable.persistable and variable.name not in ('feed', 'fetch'))
 
 
-def build(crop_size, content_loss, adversarial_weight, seed, on_cpu):
+def build(crop_size, content_loss, adversarial_weight, seed, method, label_smoothing=0.0):
     """Programs(startup, init_g, d, g, sample), the last four of them Steps, for crops of one size.
 
-    `content_loss` is a key of CONTENT_LOSSES; `on_cpu` applies the rewrites of cpu_graph; `seed` determines all
-    initial values.
+    `content_loss` is a key of CONTENT_LOSSES; `seed` determines all initial values; `method` is a Method; D learns
+    to call real pictures 1 - `label_smoothing`.
     """
     startup = fluid.Program()
     startup.random_seed = seed
@@ -61,38 +66,38 @@ def build(crop_size, content_loss, adversarial_weight, seed, on_cpu):
     with fluid.unique_name.guard():
         return Programs(
             startup,
-            init_g_step(startup, crop_size, on_cpu),
-            d_step(startup, crop_size, on_cpu),
-            g_step(startup, crop_size, CONTENT_LOSSES[content_loss], adversarial_weight, on_cpu),
+            init_g_step(startup, crop_size, method),
+            d_step(startup, crop_size, 1.0 - label_smoothing, method),
+            g_step(startup, crop_size, CONTENT_LOSSES[content_loss], adversarial_weight, method),
             sample_step(startup))
 
 
-def init_g_step(startup, crop_size, on_cpu):
+def init_g_step(startup, crop_size, method):
     """Pre-training: G and the pixel loss."""
     program = fluid.Program()
     with fluid.program_guard(program, startup):
         t_image, t_target_image = picture_pair(crop_size)
         l_g_pix = fl.mse_loss(SRGAN_g(t_image), t_target_image)
-        minimize(l_g_pix, 'init_g', on_cpu)
+        minimize(l_g_pix, 'init_g', method)
     return Step(program, ['t_image', 't_target_image'], {'l_g_pix': l_g_pix},
-                compiled_for_cpu(program, l_g_pix) if on_cpu else None)
+                compiled_for_cpu(program, l_g_pix) if method.on_cpu else None)
 
 
-def d_step(startup, crop_size, on_cpu):
-    """D learns to tell real pictures from G's: BCE(D(real), 1) + BCE(D(G(lr)), 0). G is read, not changed."""
+def d_step(startup, crop_size, real_label, method):
+    """D learns to tell real pictures from G's: BCE(D(real), real_label) + BCE(D(G(lr)), 0). G is read, not changed."""
     program = fluid.Program()
     with fluid.program_guard(program, startup):
         t_image, t_target_image = picture_pair(crop_size)
         fake = SRGAN_g(t_image, frozen=True)
         fake.stop_gradient = True
         real_logits, fake_logits = SRGAN_d(t_target_image), SRGAN_d(fake)
-        fetches = {'l_d_real': cross_entropy(real_logits, 1.0), 'l_d_fake': cross_entropy(fake_logits, 0.0),
+        fetches = {'l_d_real': cross_entropy(real_logits, real_label), 'l_d_fake': cross_entropy(fake_logits, 0.0),
                    'd_real': probability(real_logits), 'd_fake': probability(fake_logits)}
-        minimize(fetches['l_d_real'] + fetches['l_d_fake'], 'd', on_cpu)
+        minimize(fetches['l_d_real'] + fetches['l_d_fake'], 'd', method)
     return Step(program, ['t_image', 't_target_image'], fetches)
 
 
-def g_step(startup, crop_size, content, adversarial_weight, on_cpu):
+def g_step(startup, crop_size, content, adversarial_weight, method):
     """G learns to keep the content and to pass for real: -log D(G(lr)). D and VGG19 are read, not changed."""
     program = fluid.Program()
     feeds = ['t_image', 't_target_image']
@@ -112,7 +117,7 @@ def g_step(startup, crop_size, content, adversarial_weight, on_cpu):
             loss += content.percep_weight * losses['l_g_percep']
         losses['l_g_gan'] = cross_entropy(SRGAN_d(fake, frozen=True), 1.0)
         losses['g_loss'] = loss + adversarial_weight * losses['l_g_gan']
-        minimize(losses['g_loss'], 'g', on_cpu)
+        minimize(losses['g_loss'], 'g', method)
     return Step(program, feeds, losses)
 
 
@@ -133,16 +138,27 @@ def compiled_for_cpu(program, loss):
     return fluid.CompiledProgram(program).with_data_parallel(loss.name, places=[fluid.CPUPlace()])
 
 
-def minimize(loss, name, on_cpu):
+def minimize(loss, name, method):
     """Adam on what is not frozen in the loss's program; `name` keeps the stages' moments apart.
 
     The learning rate is one variable of all programs, set from outside: two of Paddle's own schedules would
     share a step counter and run at double speed.
     """
-    if on_cpu:
+    if method.on_cpu:
         for_cpu(fluid.default_main_program())
     learning_rate = fl.create_global_var([1], 0.0, 'float32', persistable=True, name=LEARNING_RATE)
-    fluid.optimizer.Adam(learning_rate, beta1=BETA1, name=name).minimize(loss)
+    clip = fluid.clip.GradientClipByGlobalNorm(method.clip_gradients) if method.clip_gradients else None
+    optimizer = fluid.optimizer.Adam(learning_rate, beta1=BETA1, name=name, grad_clip=clip)
+    if method.amp:
+        optimizer = in_16_bits(optimizer)
+    optimizer.minimize(loss)
+
+
+def in_16_bits(optimizer):
+    """Convolutions and what follows them in 16-bit floats, with a scaled loss. In 32 bits stay the variables, batch
+    normalisation, G's last tanh, whose steps in 16 bits are 1/16 of a grey level and more, and the losses."""
+    lists = mixed_precision.AutoMixedPrecisionLists(custom_black_list={'batch_norm', 'tanh', 'elementwise_sub'})
+    return mixed_precision.decorate(optimizer, lists)
 
 
 def picture_pair(crop_size):

@@ -1,5 +1,6 @@
 """One training run: its networks on their device, stepped, sampled, saved and brought back; its folders."""
 import glob
+import itertools
 import os
 import shutil
 
@@ -19,7 +20,8 @@ from srgan_g import SRGAN_g
 from vgg19 import parameter_shapes
 
 STATE = 'state.npz'
-MODEL_FILES = ('settings.json', STATE, 'g_models*', 'd_models*')
+BEST = 'best_g'
+MODEL_FILES = ('settings.json', STATE, 'g_models*', 'd_models*', BEST + '*')
 OUTPUT_FILES = ('epoch_*.jpg', 'log.csv', 'curves.png', 'results.png')
 
 
@@ -30,11 +32,15 @@ class Run:
     """
 
     def __init__(self, settings):
-        self.models, self.state = settings.models, os.path.join(settings.models, STATE)
+        self.models, self.state_file = settings.models, os.path.join(settings.models, STATE)
         place = choose_place(settings.device)
-        self.exe, self.scope = fluid.Executor(place), fluid.Scope()
-        self.programs = programs.build(settings.crop_size, settings.content_loss, settings.adversarial_weight,
-                                       settings.seed, on_cpu=isinstance(place, fluid.CPUPlace))
+        on_cpu = isinstance(place, fluid.CPUPlace)
+        if settings.amp and on_cpu:
+            raise UsageError('--amp on: this Paddle computes in 16 bits on a GPU alone; use --amp off')
+        self.exe, self.scope, self.sample_scope = fluid.Executor(place), fluid.Scope(), fluid.Scope()
+        self.programs = programs.build(
+            settings.crop_size, settings.content_loss, settings.adversarial_weight, settings.seed,
+            programs.Method(on_cpu, settings.amp, settings.clip_gradients), settings.label_smoothing)
         self.steps = {'init': [self.programs.init_g], 'gan': [self.programs.d, self.programs.g]}
         self.networks = {'g_models': variables_of(SRGAN_g, [None, 3, None, None]),
                          'd_models': variables_of(SRGAN_d, [None, 3, settings.crop_size, settings.crop_size])}
@@ -50,8 +56,9 @@ class Run:
             vgg19_weights.load(self.scope, weights, content.feature)
             self.vgg_names = set(parameter_shapes(content.feature))
         # A saved state holds G: the one that the run started from need not be there any more.
-        if settings.init_g and not (settings.resume and os.path.exists(self.state)):
+        if settings.init_g and not (settings.resume and os.path.exists(self.state_file)):
             self.set(checkpoint.load_network(settings.init_g, self.networks['g_models']))
+        self.average = Average(settings.ema, dict(self.get(self.networks['g_models']))) if settings.ema else None
 
     def set(self, variables):
         for name, array in variables.items():
@@ -61,37 +68,102 @@ class Run:
         """(name, array) pairs, one array in memory at a time."""
         return ((name, persistables.get_variable(self.scope, name)) for name in names)
 
-    def update(self, stage, feed, learning_rate):
-        """One update of the networks that `stage` trains -> {loss: value}."""
+    def update(self, stage, feeds, learning_rate):
+        """One update of the networks that `stage` trains -> {loss: value}.
+
+        D makes a step on each of `feeds`, one after the other, then G on the last of them.
+        """
         self.set({programs.LEARNING_RATE: np.array([learning_rate], np.float32)})
         losses = {}
+        for feed in feeds[:-1]:
+            self.programs.d.run(self.exe, self.scope, feed)
         for step in self.steps[stage]:
-            losses.update(step.run(self.exe, self.scope, feed))
+            losses.update(step.run(self.exe, self.scope, feeds[-1]))
+        if self.average:
+            self.average.follow(self.get(self.networks['g_models']))
         return losses
 
+    def generator(self):
+        """G as in use: its variables {name: array}, or their average where there is one."""
+        return self.average.variables if self.average else dict(self.get(self.networks['g_models']))
+
     def enlarge(self, lr):
-        """G's picture of `lr`: uint8 [H, W, 3] -> uint8 [4H, 4W, 3]."""
+        """The picture of G as in use: uint8 [H, W, 3] -> uint8 [4H, 4W, 3]."""
+        for name, array in self.generator().items():
+            persistables.set_variable(self.sample_scope, name, array)
         feed = {'t_image': standardized(lr)[np.newaxis]}
-        return to_uint8(self.programs.sample.run(self.exe, self.scope, feed)['test_im'][0])
+        return to_uint8(self.programs.sample.run(self.exe, self.sample_scope, feed)['test_im'][0])
+
+    def state(self, stage):
+        """(name, array) pairs of all that the training goes on from.
+
+        D and its moments, which the pre-training leaves as the seed made them, are in it from the adversarial stage
+        on.
+        """
+        names = set().union(*(step.persistables() for step in self.steps[stage])) - self.vgg_names
+        return itertools.chain(self.get(sorted(names)), self.average.state() if self.average else ())
 
     def save(self, stage, position):
         """Save the networks trained so far, for use, and the training state with `position`, for going on.
 
-        The state is one file and does without the networks' directories. D and its moments, which the
-        pre-training leaves as the seed made them, are in it from the adversarial stage on.
+        The state is one file and does without the networks' directories.
         """
-        names = set().union(*(step.persistables() for step in self.steps[stage])) - self.vgg_names
-        checkpoint.save_state(self.state, self.get(sorted(names)), position)
-        for network in ('g_models',) if stage == 'init' else ('g_models', 'd_models'):
-            checkpoint.save_network(os.path.join(self.models, network), self.get(self.networks[network]))
+        checkpoint.save_state(self.state_file, self.state(stage), position)
+        self.save_network('g_models', self.generator().items())
+        if self.average:
+            self.save_network('g_models_raw', self.get(self.networks['g_models']))
+        if stage == 'gan':
+            self.save_network('d_models', self.get(self.networks['d_models']))
+
+    def save_best(self, row):
+        """Keep G as in use as the best so far; `row` of the log says how good it is."""
+        self.save_network(BEST, self.generator().items(), row)
+
+    def save_network(self, name, variables, about=None):
+        checkpoint.save_network(os.path.join(self.models, name), variables, about)
 
     def restore(self):
         """Bring back the last saved state -> its position, or None where nothing has been saved yet."""
-        if not os.path.exists(self.state):
+        if not os.path.exists(self.state_file):
             return None
-        variables, position = checkpoint.load_state(self.state)
-        self.set(variables)
+        variables, position = checkpoint.load_state(self.state_file)
+        if self.average:
+            self.average.restore(variables)
+        self.set({name: array for name, array in variables.items() if not name.startswith(Average.PREFIX)})
         return position
+
+
+class Average:
+    """The exponential moving average of a network's variables, over about the last 1 / (1 - decay) updates.
+
+    It reaches back less far at first, where it would hold the first weights for long.
+    """
+
+    PREFIX = 'average/'
+
+    def __init__(self, decay, variables):
+        self.decay, self.variables, self.updates = decay, variables, 0
+
+    def follow(self, variables):
+        """An update has made the network's variables these, (name, array) pairs."""
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        self.updates += 1
+        for name, array in variables:
+            self.variables[name] += np.float32(1 - decay) * (array - self.variables[name])
+
+    def state(self):
+        yield self.PREFIX + 'updates', np.array([self.updates])
+        for name, array in self.variables.items():
+            yield self.PREFIX + name, array
+
+    def restore(self, variables):
+        """Go on from what state() gave, among other variables; from the network as it is where it is not there."""
+        kept = {name[len(self.PREFIX):]: array for name, array in variables.items() if name.startswith(self.PREFIX)}
+        if kept:
+            self.updates = kept.pop('updates').item()
+            self.variables = kept
+        else:
+            self.variables = {name: variables[name] for name in self.variables}
 
 
 def choose_content_loss(settings):

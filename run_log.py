@@ -5,7 +5,7 @@ import os
 import time
 
 COLUMNS = ('stage', 'epoch', 'update', 'l_g_pix', 'l_g_percep', 'l_g_gan', 'g_loss', 'l_d_real', 'l_d_fake', 'd_real',
-           'd_fake', 'psnr_y', 'learning_rate', 'seconds', 'pictures_per_second')
+           'd_fake', 'psnr_y', 'val_psnr_y', 'val_ssim_y', 'learning_rate', 'seconds', 'pictures_per_second')
 SECONDS_BETWEEN_DRAWINGS = 20
 
 

@@ -5,7 +5,7 @@ import math
 import os
 import shlex
 
-from command import Parser, UsageError, amount, natural, positive
+from command import Parser, UsageError, amount, natural, number, positive
 
 # demo: both stages in a few minutes on two cores. article: what the article's project ran.
 # paper: Ledig et al. 2017, section 3.2. Without `epoch_updates` an epoch takes one crop of each picture.
@@ -28,11 +28,13 @@ RECIPES = {
 }
 DEFAULTS = dict(
     data=None, init_g=None, seed=0, models='models', output='output', save_every=10, save_minutes=15.0,
+    warm_up=0, ema=0.0, d_updates=1, label_smoothing=0.0, clip_gradients=None, amp=False,
+    val=None, val_every=1, patience=None,
     device='auto', threads=None, cache_mb=1024, vgg=None)
 # What a resumed run keeps; the rest may change on the way.
-FIXED = ('recipe', 'init_g', 'seed', 'crop_size', 'batch_size', 'epoch_updates', 'content_loss')
+FIXED = ('recipe', 'init_g', 'seed', 'crop_size', 'batch_size', 'epoch_updates', 'content_loss', 'd_updates', 'amp')
 
-# Learning rate in parts of the first one, at a fraction 0..1 of the stage.
+# Learning rate in parts of the given one, at a fraction 0..1 of the stage.
 SCHEDULES = {
     'constant': lambda fraction: 1.0,
     'step': lambda fraction: 1.0 if fraction < 0.5 else 0.1,
@@ -63,7 +65,7 @@ def parse_settings(argv):
     else:
         recipe = given.get('recipe', 'article' if 'data' in given else 'demo')
         base = {**DEFAULTS, **RECIPES[recipe], 'recipe': recipe, 'content_loss': 'auto'}
-    settings = argparse.Namespace(**{**base, 'resume': False, 'overwrite': False, **given})
+    settings = argparse.Namespace(**{**base, 'resume': False, 'overwrite': False, 'dry_run': False, **given})
     check(settings)
     return settings, changed
 
@@ -97,15 +99,39 @@ def parser():
                         help="how a crop is reduced: PIL's bicubic, or the article's OpenCV bilinear")
     recipe.add_argument('--learning-rate-init', type=amount, metavar='X', help='Adam, pre-training')
     recipe.add_argument('--learning-rate', type=amount, metavar='X', help='Adam, adversarial training')
-    recipe.add_argument('--schedule-init', choices=sorted(SCHEDULES), help='of the learning rate, pre-training')
-    recipe.add_argument('--schedule', choices=sorted(SCHEDULES), help='of the learning rate, adversarial training')
+    recipe.add_argument('--schedule-init', type=schedule, metavar='S',
+                        help='of the learning rate, pre-training: %s, or UPDATE:FACTOR,... for factors of it from '
+                        'those updates on' % ', '.join(SCHEDULES))
+    recipe.add_argument('--schedule', type=schedule, metavar='S', help='the same, adversarial training')
     recipe.add_argument('--content-loss', choices=('auto', 'mse', 'pool5', 'vgg54', 'vgg22'),
                         help="auto: the recipe's where VGG19's weights are, else mse")
     recipe.add_argument('--adversarial-weight', type=amount, metavar='X', help="of the adversarial loss in G's")
 
+    steering = parse.add_argument_group('steering')
+    steering.add_argument('--warm-up', type=natural, metavar='N',
+                          help='the learning rate rises from zero over the first N updates of each stage (0)')
+    steering.add_argument('--ema', metavar='X', type=number(float, 0, 'a number from 0 to below 1', below=1),
+                          help="for samples, figures and g_models, take the moving average of G's weights with this "
+                          'decay, such as 0.999; G itself is then in g_models_raw (0: no average)')
+    steering.add_argument('--d-updates', type=positive, metavar='N', help="updates of D for one of G's (1)")
+    steering.add_argument('--label-smoothing', metavar='X',
+                          type=number(float, 0, 'a number from 0 to below 0.5', below=0.5),
+                          help='D learns to call real pictures 1 - X (0)')
+    steering.add_argument('--clip-gradients', type=amount, metavar='X',
+                          help="largest norm of each program's gradient as a whole (no limit)")
+    steering.add_argument('--val', metavar='DIR',
+                          help='measure G on these pictures as evaluate.py does; the best one is kept as models/best_g')
+    steering.add_argument('--val-every', type=positive, metavar='N', help='every N epochs (1)')
+    steering.add_argument('--patience', type=positive, metavar='N', help='end the pre-training when its PSNR on --val '
+                          'has not risen for N measurements')
+    steering.add_argument('--dry-run', action='store_true',
+                          help='say what the run would do and take, measured on a few updates; train nothing')
+
     machine = parse.add_argument_group('the machine')
     machine.add_argument('--device', choices=('auto', 'cpu', 'gpu'), help='auto: a GPU where there is one')
     machine.add_argument('--threads', type=positive, metavar='N', help='for computing (all cores)')
+    machine.add_argument('--amp', type=switch, metavar='on|off',
+                         help='compute in 16-bit floats where they do no harm; needs a GPU (off)')
     machine.add_argument('--cache-mb', type=natural, metavar='N', help='memory for decoded pictures (1024)')
     machine.add_argument('--vgg', metavar='PATH', help="VGG19's weights (found in pretrained/)")
     return parse
@@ -115,6 +141,24 @@ def switch(text):
     if text not in ('on', 'off'):
         raise argparse.ArgumentTypeError('%s is not on or off' % text)
     return text == 'on'
+
+
+def schedule(text):
+    """A key of SCHEDULES, or UPDATE:FACTOR,... in rising order; it stays a text, as settings.json keeps it."""
+    if text not in SCHEDULES:
+        try:
+            starts = [start for start, _ in factors(text)]
+        except ValueError:
+            starts = None
+        if not starts or starts != sorted(set(starts)):
+            raise argparse.ArgumentTypeError('%s is not %s, nor UPDATE:FACTOR,... such as 100000:0.1' % (
+                text, ', '.join(SCHEDULES)))
+    return text
+
+
+def factors(text):
+    """'UPDATE:FACTOR,...' -> [(update, factor), ...]."""
+    return [(int(start), float(factor)) for start, factor in (part.split(':') for part in text.split(','))]
 
 
 def option(name):
@@ -129,15 +173,22 @@ def check(settings):
     if settings.n_epoch and settings.batch_size * math.ceil(settings.crop_size / 256) ** 2 < 2:
         raise UsageError('--batch-size 1 with crops of up to 256 pixels leaves D one value to normalise; '
                          'use --batch-size 2 or more')
+    if settings.patience and not settings.val:
+        raise UsageError('--patience %d waits for PSNR on the pictures of --val DIR to rise: give that too'
+                         % settings.patience)
     if not settings.n_epoch_init and not settings.n_epoch:
         raise UsageError('--n-epoch-init 0 --n-epoch 0: nothing to do')
 
 
-def learning_rate(settings, stage, fraction):
-    """The learning rate at a fraction 0..1 of a stage, 'init' or 'gan'."""
-    if stage == 'init':
-        return settings.learning_rate_init * SCHEDULES[settings.schedule_init](fraction)
-    return settings.learning_rate * SCHEDULES[settings.schedule](fraction)
+def learning_rate(settings, stage, update, updates):
+    """The learning rate of an update, counted from 0, of the `updates` of a stage, 'init' or 'gan'."""
+    rate, schedule = ((settings.learning_rate_init, settings.schedule_init) if stage == 'init' else
+                      (settings.learning_rate, settings.schedule))
+    if update < settings.warm_up:
+        rate *= (update + 1) / settings.warm_up
+    if schedule in SCHEDULES:
+        return rate * SCHEDULES[schedule](update / updates)
+    return rate * ([1.0] + [factor for start, factor in factors(schedule) if start <= update])[-1]
 
 
 def describe(settings):
@@ -158,7 +209,7 @@ def resume_command(settings):
 
 def save(settings):
     """Keep the settings in the models folder, for --resume."""
-    kept = {name: value for name, value in vars(settings).items() if name not in ('resume', 'overwrite')}
+    kept = {name: value for name, value in vars(settings).items() if name not in ('resume', 'overwrite', 'dry_run')}
     path = os.path.join(settings.models, 'settings.json')
     with open(path + '.new', 'w') as file:
         json.dump(kept, file, indent=1, sort_keys=True)

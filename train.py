@@ -9,7 +9,6 @@
 Samples, log and curves go to output/, networks and the state to go on from to models/.
 """
 import contextlib
-import itertools
 import math
 import os
 import sys
@@ -20,10 +19,10 @@ import tqdm
 import command
 import data_utils
 import settings as run_settings
+import steering
 from metrics import psnr_y
+from plan import STAGES, TITLES, Stage, forecast
 from run_log import RunLog
-
-STAGES = ('init', 'gan')
 
 
 def main(argv):
@@ -31,8 +30,9 @@ def main(argv):
     command.import_paddle(settings.threads)
     # Paddle takes its number of threads when it is first imported, which these do.
     from run import Run, choose_content_loss, prepare_folders
+    from validation import Validation
 
-    locks = prepare_folders(settings)  # noqa: F841 held until the process ends
+    locks = settings.dry_run or prepare_folders(settings)  # noqa: F841 held until the process ends
     missing = choose_content_loss(settings)
     paths, held_out = data_utils.find_pictures(settings.data, settings.crop_size, print)
     print(run_settings.describe(settings))
@@ -40,8 +40,10 @@ def main(argv):
     if missing:
         print(missing)
 
+    validation = Validation(settings.val, print) if settings.val else None
     run = Run(settings)
-    run_settings.save(settings)
+    if not settings.dry_run:
+        run_settings.save(settings)
     position = Position(**(run.restore() or {})) if settings.resume else Position()
     if settings.resume:
         print('going on after %d updates of epoch %d, stage %s' % (position.update, position.epoch, position.stage))
@@ -50,8 +52,11 @@ def main(argv):
 
     pictures = data_utils.Pictures(paths, settings.cache_mb, print)
     sample = data_utils.sample_pair(held_out, settings.lr_resize)
+    if settings.dry_run:
+        print(forecast(settings, run, pictures, validation, position))
+        return 0
     with command.StopSignals() as stop:
-        train(settings, run, pictures, sample, position, stop)
+        train(settings, run, pictures, sample, validation, position, stop)
     if stop.received:
         print('stopped and saved; `%s` goes on' % run_settings.resume_command(settings))
         return 128 + stop.received
@@ -60,56 +65,61 @@ def main(argv):
     return 0
 
 
-def train(settings, run, pictures, sample, position, stop):
+def train(settings, run, pictures, sample, validation, position, stop):
     """The article's loop: epochs of init-G, then epochs of D and G in turns, from `position` on.
 
     `sample` is a pair of uint8 pictures, lr and hr; G enlarges lr after every epoch. Returns when both stages are
     done or `stop` has received a signal. Raises RunError where a loss is not finite.
     """
     log = RunLog(settings.output, position.rows)
-    epoch_updates = settings.epoch_updates or max(1, len(pictures) // settings.batch_size)
     saved = time.monotonic()
 
-    for stage in STAGES[STAGES.index(position.stage):]:
-        position.enter(stage)
-        n_epoch = settings.n_epoch_init if stage == 'init' else settings.n_epoch
-        updates = n_epoch * epoch_updates
-        done = (position.epoch - 1) * epoch_updates + position.update
-        feeds = data_utils.feeds(pictures, settings, STAGES.index(stage), updates, epoch_updates, done,
-                                 run.vgg_size if stage == 'gan' else None)
-        with contextlib.closing(feeds), progress_bar(stage, updates, done) as bar:
-            while position.epoch <= n_epoch:
-                for feed in itertools.islice(feeds, epoch_updates - position.update):
+    for name in STAGES[STAGES.index(position.stage):]:
+        position.enter(name)
+        stage = Stage(settings, name, len(pictures))
+        done = (position.epoch - 1) * stage.epoch_updates + position.update
+        feeds = stage.feeds(pictures, run.vgg_size, done)
+        with contextlib.closing(feeds), progress_bar(stage, done) as bar:
+            while not is_over(stage, position):
+                while position.update < stage.epoch_updates:
                     started = time.monotonic()
-                    losses = run.update(stage, feed, run_settings.learning_rate(settings, stage, done / updates))
+                    losses = run.update(name, next(feeds), stage.learning_rate(done))
                     require_finite(losses, position, settings)
                     position.count(losses, time.monotonic() - started)
                     done += 1
-                    bar.set_postfix_str(', '.join('%s %.3g' % (name, value) for name, value in losses.items()
-                                                  if name.startswith('l_')), refresh=False)
+                    bar.set_postfix_str(', '.join('%s %.3g' % (loss, value) for loss, value in losses.items()
+                                                  if loss.startswith('l_')), refresh=False)
                     bar.update()
                     if stop.received or time.monotonic() - saved > 60 * settings.save_minutes:
-                        run.save(stage, vars(position))
+                        run.save(name, vars(position))
                         saved = time.monotonic()
                     if stop.received:
                         return
 
                 sr = run.enlarge(sample[0])
-                row = {'stage': stage, 'epoch': position.epoch, 'update': done, **position.means(),
+                row = {'stage': name, 'epoch': position.epoch, 'update': done, **position.means(),
                        'psnr_y': psnr_y(sr, sample[1]), 'seconds': position.seconds,
-                       'learning_rate': run_settings.learning_rate(settings, stage, (done - 1) / updates),
-                       'pictures_per_second': epoch_updates * settings.batch_size / position.seconds}
-                bar.clear()
-                print(console_line(row, n_epoch), flush=True)
-                log.add(row)
-                rest = position.epoch % settings.save_every == 0 or position.epoch == n_epoch
-                if rest:
-                    write_sample(settings.output, stage, position.epoch, sample, sr)
+                       'learning_rate': stage.learning_rate(done - 1),
+                       'pictures_per_second': stage.epoch_updates * settings.batch_size / position.seconds}
+                if validation and position.epoch % settings.val_every == 0:
+                    row.update(validation.measure(run.generator()) or {})
+                    if steering.is_best(row, position.rows):
+                        run.save_best(row)
                 position.next_epoch(row)
-                if rest:
-                    run.save(stage, vars(position))
+                bar.clear()
+                print(console_line(row, stage.n_epoch), *steering.warnings(position.rows), sep='\n', flush=True)
+                log.add(row)
+                if row['epoch'] % settings.save_every == 0 or is_over(stage, position):
+                    write_sample(settings.output, name, row['epoch'], sample, sr)
+                    run.save(name, vars(position))
                     saved = time.monotonic()
     log.draw()
+
+
+def is_over(stage, position):
+    """Whether a stage is done at a position between two epochs."""
+    return position.epoch > stage.n_epoch or (
+        stage.name == 'init' and steering.has_stalled(position.rows, stage.settings.patience))
 
 
 class Position:
@@ -156,8 +166,9 @@ def console_line(row, n_epoch):
         start, losses = '[*] Epoch_init', 'mse: %.8f' % row['l_g_pix']
     else:
         start, losses = '[*] Epoch', 'd_loss: %.8f g_loss: %.8f' % (row['l_d_real'] + row['l_d_fake'], row['g_loss'])
-    return '%s: [%2d/%2d] time: %4.4fs, %s, psnr: %.2f dB' % (
-        start, row['epoch'], n_epoch, row['seconds'], losses, row['psnr_y'])
+    validation = ', validation: %.2f dB' % row['val_psnr_y'] if 'val_psnr_y' in row else ''
+    return '%s: [%2d/%2d] time: %4.4fs, %s, psnr: %.2f dB%s' % (
+        start, row['epoch'], n_epoch, row['seconds'], losses, row['psnr_y'], validation)
 
 
 def write_sample(folder, stage, epoch, sample, sr):
@@ -167,10 +178,10 @@ def write_sample(folder, stage, epoch, sample, sr):
         data_utils.write_jpeg(os.path.join(folder, '%s%d_%s.jpg' % (prefix, epoch, kind)), image)
 
 
-def progress_bar(stage, updates, done):
+def progress_bar(stage, done):
     """A bar over a stage's updates that leaves no trace; none where the output is not a terminal."""
-    return tqdm.tqdm(total=updates, initial=done, desc='pre-training' if stage == 'init' else 'training',
-                     unit='update', leave=False, dynamic_ncols=True, disable=not sys.stderr.isatty())
+    return tqdm.tqdm(total=stage.updates, initial=done, desc=TITLES[stage.name], unit='update', leave=False,
+                     dynamic_ncols=True, disable=not sys.stderr.isatty())
 
 
 if __name__ == '__main__':

@@ -1,7 +1,9 @@
 """What several test modules share: pictures, and the project's commands run as a user runs them."""
+import csv
 import os
 import subprocess
 import sys
+import time
 
 import command
 
@@ -80,3 +82,33 @@ class Result:
 def run(start):
     """run(script, *arguments) runs a command with tiny networks in tmp_path to its end; -> Result."""
     return lambda script, *arguments, **options: Result(start(script, *arguments, **options))
+
+
+# Logs of runs, and waiting for what a run does
+
+TIMES = ('seconds', 'pictures_per_second')
+
+
+def log_of(folder):
+    with open(str(folder / 'log.csv')) as file:
+        return list(csv.DictReader(file))
+
+
+def assert_same_logs(folder, reference):
+    """Every figure but the times, to 1e-5."""
+    rows, wanted = log_of(folder), log_of(reference)
+    assert len(rows) == len(wanted)
+    for row, other in zip(rows, wanted):
+        for name in set(other) - set(TIMES):
+            if name == 'stage' or not other[name]:
+                assert row[name] == other[name]
+            else:
+                assert float(row[name]) == pytest.approx(float(other[name]), rel=1e-5), (name, row, other)
+
+
+def wait_for(condition, process, seconds=120):
+    deadline = time.time() + seconds
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.time() < deadline, 'nothing happened in %d s' % seconds
+        time.sleep(0.02)

@@ -46,8 +46,9 @@ def learning(names):
 class World:
     """The programs in a scope of their own, started."""
 
-    def __init__(self, content_loss='mse', on_cpu=True, seed=7, tmp_path=None):
-        self.programs = programs.build(CROP, content_loss, 1e-3, seed, on_cpu)
+    def __init__(self, content_loss='mse', on_cpu=True, seed=7, tmp_path=None, label_smoothing=0.0, **method):
+        self.programs = programs.build(
+            CROP, content_loss, 1e-3, seed, programs.Method(on_cpu, **method), label_smoothing)
         self.exe, self.scope = fluid.Executor(fluid.CPUPlace()), fluid.Scope()
         self.exe.run(self.programs.startup, scope=self.scope)
         if tmp_path:
@@ -418,7 +419,59 @@ def test_d_says_which_crops_it_takes(shape):
 
 
 def test_a_gpu_gets_none_of_the_rewrites(tiny):
-    for step in programs.build(CROP, 'mse', 1e-3, 0, on_cpu=False)[1:]:
+    for step in programs.build(CROP, 'mse', 1e-3, 0, programs.Method(on_cpu=False))[1:]:
         operations = step.program.global_block().ops
         assert 'unfold' not in [op.type for op in operations]
         assert not any(op.has_attr('use_mkldnn') and op.attr('use_mkldnn') for op in operations)
+
+
+# Steering
+
+def test_smoothed_labels_are_those_of_real_pictures_alone(tiny):
+    sharp, soft, feed = World(), World(label_smoothing=0.2), feed_of()
+    logits = [op.input('X')[0] for op in soft.programs.d.program.global_block().ops
+              if op.type == 'sigmoid_cross_entropy_with_logits'][0]
+    logits, = soft.exe.run(soft.programs.d.program, feed={name: feed[name] for name in soft.programs.d.feeds},
+                           fetch_list=[logits], scope=soft.scope)
+    sharp, soft = [world.programs.d.run(world.exe, world.scope, feed) for world in (sharp, World(label_smoothing=0.2))]
+    x = logits.astype(np.float64)
+    assert soft['l_d_real'] == pytest.approx(np.mean(np.log1p(np.exp(-x)) + 0.2 * x), rel=1e-5)
+    assert abs(soft['l_d_real'] - sharp['l_d_real']) > 1e-3
+    assert soft['l_d_fake'] == sharp['l_d_fake']
+
+
+@pytest.mark.parametrize('step', ['init_g', 'd', 'g'])
+def test_clipping_limits_the_norm_of_a_programs_whole_gradient(step, tiny):
+    def moments(**method):
+        world = World(**method)
+        getattr(world.programs, step).run(world.exe, world.scope, feed_of())
+        return {name: value for name, value in world.all().items() if '_%s_moment1' % step in name}
+
+    free = moments()
+    norm = np.sqrt(sum(np.sum(np.square(value / 0.1, dtype=np.float64)) for value in free.values()))
+    for limit, factor in ((norm / 3, 1 / 3), (norm * 3, 1)):
+        for name, value in moments(clip_gradients=limit).items():
+            assert np.allclose(value, factor * free[name], rtol=1e-3, atol=1e-3 * np.abs(free[name]).max()), name
+
+
+def test_16_bits_leave_normalisation_output_and_losses_in_32(tiny):
+    """Built and looked at: this Paddle computes in 16 bits on a GPU alone."""
+    built = programs.build(CROP, 'pool5', 1e-3, 0, programs.Method(on_cpu=False, amp=True))
+    scalings = set()
+    for step in built[1:4]:
+        block = step.program.global_block()
+
+        def types(op, block=block):
+            return {block.var(name).dtype for name in op.input_arg_names if block.has_var(name)}
+
+        float16, float32 = fluid.core.VarDesc.VarType.FP16, fluid.core.VarDesc.VarType.FP32
+        forward = [op for op in block.ops if not op.type.endswith('_grad')]
+        assert all(types(op) == {float16} for op in forward if op.type == 'conv2d')
+        kept = [op for op in forward if op.type in ('batch_norm', 'tanh', 'sigmoid_cross_entropy_with_logits', 'square',
+                                                    'reduce_mean', 'adam')]
+        assert len({op.type for op in kept}) >= 4
+        assert all(float16 not in types(op) for op in kept)
+        assert all(variable.dtype == float32 for variable in step.fetches.values())
+        assert all(variable.dtype != float16 for variable in step.program.list_vars() if variable.persistable)
+        scalings |= {name for name in step.persistables() if name.startswith('loss_scaling')}
+    assert len(scalings) == 3

@@ -1,5 +1,4 @@
 """train.py as a user runs it: what it says, what it leaves, and what stops it."""
-import csv
 import json
 import os
 import random
@@ -11,37 +10,10 @@ import time
 
 import numpy as np
 import pytest
-from conftest import QUICK, Result
+from conftest import QUICK, Result, assert_same_logs, log_of, wait_for
 from PIL import Image
 
 import persistables
-
-TIMES = ('seconds', 'pictures_per_second')
-
-
-def log_of(folder):
-    with open(str(folder / 'log.csv')) as file:
-        return list(csv.DictReader(file))
-
-
-def assert_same_logs(folder, reference):
-    """Every figure but the times, to 1e-5."""
-    rows, wanted = log_of(folder), log_of(reference)
-    assert len(rows) == len(wanted)
-    for row, other in zip(rows, wanted):
-        for name in set(other) - set(TIMES):
-            if name == 'stage' or not other[name]:
-                assert row[name] == other[name]
-            else:
-                assert float(row[name]) == pytest.approx(float(other[name]), rel=1e-5), (name, row, other)
-
-
-def wait_for(condition, process, seconds=120):
-    deadline = time.time() + seconds
-    while not condition():
-        assert process.poll() is None, process.communicate()
-        assert time.time() < deadline, 'nothing happened in %d s' % seconds
-        time.sleep(0.02)
 
 
 def test_a_run_leaves_samples_log_curves_and_networks(run, data, tmp_path):

@@ -1,17 +1,17 @@
-"""Pictures: found, read as a viewer shows them, cropped, reduced and fed to the programs."""
+"""Pictures: found, read as a viewer shows them, cropped and reduced."""
 import collections
-import concurrent.futures
-import functools
 import importlib.util
+import json
 import os
-import threading
 
 import cv2
 import numpy as np
+import PIL
 from PIL import Image, ImageOps
 
 from command import UsageError
 
+# Not .gif: 256 dithered colours are nothing to learn from or to measure by.
 EXTENSIONS = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')
 
 # The colour photographs in scikit-image's wheel; the two motorcycles are one scene from two places.
@@ -20,8 +20,6 @@ EMBEDDED = ('chelsea.png', 'coffee.png', 'hubble_deep_field.jpg', 'ihc.png', 'mo
 EMBEDDED_SAMPLE = 'astronaut.png'
 
 SAMPLE_SIZE = 384
-READERS = 2
-LOOK_AHEAD = 3
 
 
 class UnreadableImage(Exception):
@@ -147,82 +145,76 @@ def embedded(*names):
 
 # The training pictures
 
-class Pictures:
-    """Training pictures, decoded when needed; the last used ones stay in memory, `cache_mb` megabytes at most.
-
-    A picture that turns out to be unreadable in mid-run is named once by `warn`, and the next one stands in.
-    """
-
-    def __init__(self, paths, cache_mb, warn):
-        self.paths, self.cache_bytes, self.warn = paths, cache_mb * 2 ** 20, warn
-        self.cache, self.cached_bytes = collections.OrderedDict(), 0
-        self.unreadable, self.lock = set(), threading.Lock()
-
-    def __len__(self):
-        return len(self.paths)
-
-    def __getitem__(self, index):
-        with self.lock:
-            if index in self.cache:
-                self.cache.move_to_end(index)
-                return self.cache[index]
-        try:
-            image = read_image(self.paths[index])
-        except UnreadableImage as error:
-            return self.stand_in(index, error)
-        with self.lock:
-            if index not in self.cache:
-                self.cache[index] = image
-                self.cached_bytes += image.nbytes
-            while self.cached_bytes > self.cache_bytes:
-                self.cached_bytes -= self.cache.popitem(last=False)[1].nbytes
-        return image
-
-    def stand_in(self, index, error):
-        with self.lock:
-            if index not in self.unreadable:
-                self.unreadable.add(index)
-                self.warn('left out: %s' % error)
-            if len(self.unreadable) == len(self.paths):
-                raise error
-        return self[(index + 1) % len(self)]
+# What the index holds; one that holds anything else is made again.
+INDEX = 'path: [size in bytes, ctime in ns, short side in pixels or why it cannot be used], Pillow %s' % PIL.__version__
 
 
-def find_pictures(data, crop_size, warn):
-    """The training pictures' paths and the one held out for samples, of the folder `data` or of the embedded ones.
+def find_pictures(data, crop_size, warn, index=None):
+    """The training pictures' paths and the one held out for samples, of the folders `data` or of the embedded ones.
 
-    Those that cannot be read or are smaller than the crop are counted and named by `warn`. The held-out picture
-    is the first that holds a whole sample, else the one with the longest short side.
-    Raises UsageError where fewer than two remain.
+    `data` is a list of [folder, weight]: a picture is listed as often as its folder's weight says. Those that
+    cannot be read or are smaller than the crop are counted and named by `warn`. The held-out picture is the
+    first that holds a whole sample, else the one with the longest short side. `index` is a file that keeps what
+    is known of the pictures for the next time. Raises UsageError where fewer than two remain.
     """
     if data is None:
         return embedded(*EMBEDDED), embedded(EMBEDDED_SAMPLE)[0]
-    short_sides, left_out = collections.OrderedDict(), []
-    for path in list_images(data):
-        try:
-            side = short_side(path)
-            if side < crop_size:
-                left_out.append('%s: %d pixels at its short side, less than the crop' % (path, side))
-            else:
-                short_sides[path] = side
-        except UnreadableImage as error:
-            left_out.append(str(error))
+    weights = collections.Counter()
+    for folder, weight in data:
+        weights.update(dict.fromkeys(list_images(os.path.abspath(folder)), weight))
+    sides, left_out = short_sides(weights, index), []
+    for path, side in list(sides.items()):
+        if isinstance(side, str) or side < crop_size:
+            left_out.append(side if isinstance(side, str) else
+                            '%s: %d pixels at its short side, less than the crop' % (path, side))
+            del sides[path]
     held_out = None
-    for path in sorted(short_sides, key=lambda path: min(short_sides[path], SAMPLE_SIZE), reverse=True):
+    for path in sorted(sides, key=lambda path: min(sides[path], SAMPLE_SIZE), reverse=True):
         try:
             read_image(path)
             held_out = path
             break
         except UnreadableImage as error:
             left_out.append(str(error))
-            del short_sides[path]
+            del sides[path]
     if left_out:
         warn('%d of %d pictures left out:\n  %s' % (
-            len(left_out), len(left_out) + len(short_sides), '\n  '.join(left_out)))
-    if len(short_sides) < 2:
-        raise UsageError('--data %s has %d pictures of at least %d x %d pixels; training needs one, and one more is '
-                         'held out for the samples' % (data, len(short_sides), crop_size, crop_size))
-    return [path for path in short_sides if path != held_out], held_out
+            len(left_out), len(left_out) + len(sides), '\n  '.join(left_out)))
+    if len(sides) < 2:
+        raise UsageError('--data %s: %d pictures of at least %d x %d pixels; training needs one, and one more is '
+                         'held out for the samples' % (
+                             ', '.join(folder for folder, _ in data), len(sides), crop_size, crop_size))
+    return [path for path in sides if path != held_out for _ in range(weights[path])], held_out
+
+
+def short_sides(paths, index=None):
+    """{path: its short side in pixels, or the reason why it cannot be used}, by the headers alone.
+
+    Those that have not changed since the file `index` was written are taken from it; it is written anew where
+    anything has.
+    """
+    try:
+        with open(index or os.devnull) as file:
+            known = json.load(file)[INDEX]
+    except (OSError, ValueError, LookupError, TypeError):
+        known = {}
+    entries = {}
+    for path in paths:
+        try:
+            status = os.stat(path)
+            entry = known.get(path, [])
+            if entry[:2] != [status.st_size, status.st_ctime_ns]:
+                entry = [status.st_size, status.st_ctime_ns, short_side(path)]
+        except UnreadableImage as error:
+            entry = [status.st_size, status.st_ctime_ns, str(error)]
+        except OSError as error:
+            entry = [None, None, '%s: %s' % (path, error.strerror)]
+        entries[path] = entry
+    if index and entries != known:
+        with open(index + '.new', 'w') as file:
+            json.dump({INDEX: entries}, file, indent=0)
+        os.replace(index + '.new', index)
+    return {path: entry[2] for path, entry in entries.items()}
 
 
 def sample_pair(path, lr_resize):
@@ -232,52 +224,3 @@ def sample_pair(path, lr_resize):
     top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
     hr = image[top:top + height, left:left + width]
     return LR_RESIZES[lr_resize](hr, width // 4, height // 4), hr
-
-
-# The stream
-
-@functools.lru_cache(maxsize=2)
-def crop_order(pictures, crops, seed):
-    """Which picture each of an epoch's `crops` is cut from: every picture once before any is used again."""
-    rng = np.random.RandomState(seed)
-    rounds = -(-crops // pictures)
-    return np.concatenate([rng.permutation(pictures) for _ in range(rounds)])[:crops]
-
-
-def feeds(pictures, settings, stage, updates, epoch_updates, first=0, vgg_size=None):
-    """The feeds of a stage's updates, number `first` up to `updates`, in the programs' names and NHWC layout.
-
-    t_image [N, crop/4, crop/4, 3], t_target_image [N, crop, crop, 3] and, with `vgg_size`, vgg19_input
-    [N, vgg_size, vgg_size, 3]: float32 in [-1, 1]. They depend on the seed, the stage's number and the update's
-    alone, so that a resumed run sees what an uninterrupted one does. Threads read the pictures beside the
-    Executor, LOOK_AHEAD batches ahead of it.
-    """
-    batch_size, hr_size, lr_size = settings.batch_size, settings.crop_size, settings.crop_size // 4
-    crops_an_epoch = epoch_updates * batch_size
-
-    def cut(number):
-        epoch, number = divmod(number, crops_an_epoch)
-        order = crop_order(len(pictures), crops_an_epoch, (settings.seed, stage, epoch))
-        rng = np.random.RandomState((settings.seed, stage, epoch, number))
-        hr = random_crop(pictures[order[number]], hr_size, rng)
-        if settings.augment:
-            hr = random_turn(hr, rng)
-        hr = np.ascontiguousarray(hr)
-        lr = LR_RESIZES[settings.lr_resize](hr, lr_size, lr_size)
-        return (lr, hr, im_resize(hr, vgg_size, vgg_size)) if vgg_size else (lr, hr)
-
-    ahead = collections.deque()
-    with concurrent.futures.ThreadPoolExecutor(READERS) as readers:
-        try:
-            for update in range(first, updates + LOOK_AHEAD):
-                if update < updates:
-                    numbers = range(update * batch_size, (update + 1) * batch_size)
-                    ahead.append([readers.submit(cut, number) for number in numbers])
-                if update >= first + LOOK_AHEAD:
-                    crops = zip(*[future.result() for future in ahead.popleft()])
-                    yield {name: standardized(images)
-                           for name, images in zip(('t_image', 't_target_image', 'vgg19_input'), crops)}
-        finally:
-            for batch in ahead:
-                for future in batch:
-                    future.cancel()

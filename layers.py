@@ -42,19 +42,20 @@ def conv2d(input, num_filters, filter_size, name, std, stride=1, frozen=False, n
         bias_attr=parameter(name + '.b_0', fluid.initializer.Constant(0.0), frozen or normalised))
 
 
-def batch_norm(input, name, frozen=False, scale=1.0, suffixes=('w_0', 'b_0', 'w_1', 'w_2')):
+def batch_norm(input, name, frozen=False, moving_statistics=False, scale=1.0, suffixes=('w_0', 'b_0', 'w_1', 'w_2')):
     """Batch normalisation; `suffixes` name scale, shift, mean and variance, `scale` is the first one's start.
 
     A training program moves the statistics of every network it runs, whether or not that network's weights
     are frozen: G inside the D program would be updated twice. With momentum 1 a frozen one normalises by its
-    batch, as in training, and leaves the statistics alone.
+    batch, as in training, and leaves the statistics alone. With `moving_statistics` it normalises by them in training
+    too, and leaves them alone.
     """
     scale_name, shift_name, mean_name, variance_name = ['%s.%s' % (name, suffix) for suffix in suffixes]
     return fluid.layers.batch_norm(
         input, momentum=1.0 if frozen else BN_MOMENTUM, epsilon=BN_EPSILON,
         param_attr=parameter(scale_name, fluid.initializer.Constant(scale), frozen),
         bias_attr=parameter(shift_name, fluid.initializer.Constant(0.0), frozen),
-        moving_mean_name=mean_name, moving_variance_name=variance_name)
+        moving_mean_name=mean_name, moving_variance_name=variance_name, use_global_stats=moving_statistics)
 
 
 def variables_of(network, shape):

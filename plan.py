@@ -9,7 +9,7 @@ import time
 
 from tqdm import tqdm
 
-import data_utils
+import readers
 import settings as run_settings
 
 STAGES = ('init', 'gan')
@@ -28,10 +28,10 @@ class Stage:
         self.feeds_an_update = settings.d_updates if name == 'gan' else 1
 
     def feeds(self, pictures, vgg_size, first=0):
-        """For each update from number `first` on, a list of its feeds (see data_utils.feeds)."""
+        """For each update from number `first` on, a list of its feeds (see readers.feeds)."""
         size = self.feeds_an_update
-        feeds = data_utils.feeds(pictures, self.settings, STAGES.index(self.name), self.updates * size,
-                                 self.epoch_updates * size, first * size, vgg_size if self.name == 'gan' else None)
+        feeds = readers.feeds(pictures, self.settings, STAGES.index(self.name), self.updates * size, first * size,
+                              vgg_size if self.name == 'gan' else None)
         with contextlib.closing(feeds):
             yield from iter(lambda: list(itertools.islice(feeds, size)), [])
 
@@ -45,7 +45,7 @@ def forecast(settings, run, pictures, validation, position):
 
     It changes the networks of `run`, and writes nothing.
     """
-    lines, total = ['', '%d pictures' % len(pictures)], 0.0
+    lines, total = ['', '%d pictures' % len(set(pictures.paths))], 0.0
     for name in STAGES[STAGES.index(position.stage):]:
         stage = Stage(settings, name, len(pictures))
         done = (position.epoch - 1) * stage.epoch_updates + position.update if name == position.stage else 0

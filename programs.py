@@ -12,20 +12,40 @@ from paddle.fluid.contrib import mixed_precision
 from cpu_graph import for_cpu
 from srgan_d import SRGAN_d
 from srgan_g import SCALE, SRGAN_g
-from vgg19 import vgg19
+from vgg19 import feature_maps
 
 LEARNING_RATE = 'learning_rate'
 BETA1 = 0.9
+# Side of the windows of phase_loss, in low-resolution pixels.
+PHASE_WINDOW = 12
 
-# How G is held to the content of the picture: weight of the pixel loss, VGG19's feature map, its weight and
-# scale, and the size to which pictures are brought for it. mse: SRGAN-MSE. pool5: the article's. vgg22 and vgg54:
-# the paper's, features divided by 12.75 (section 3.2).
-ContentLoss = collections.namedtuple('ContentLoss', 'pixel_weight feature percep_weight feature_scale size')
+
+def mean_square(seen, wanted):
+    return fl.mse_loss(seen, wanted)
+
+
+def mean_square_of_paper(seen, wanted):
+    """Of features divided by 12.75 (section 3.2)."""
+    return fl.mse_loss(seen, wanted) / 12.75 ** 2
+
+
+def relative_error(seen, wanted):
+    """Mean absolute difference in parts of the mean activation, which puts maps of all depths on one scale."""
+    return fl.reduce_mean(fl.abs(seen - wanted)) / fl.reduce_mean(wanted)
+
+
+# How G is held to the content of the picture: weights of the pixel loss and of the perceptual one, which is a
+# distance of VGG19's feature maps {map: weight}, from fine to coarse, and the size to which pictures are brought for
+# it. mse: SRGAN-MSE. pool5: the article's. vgg22 and vgg54: the paper's. layers: the ends of all five blocks; fine
+# maps hold textures in place, coarse ones what they depict.
+ContentLoss = collections.namedtuple('ContentLoss', 'pixel_weight percep_weight features distance size')
 CONTENT_LOSSES = {
-    'mse': ContentLoss(1.0, None, 0.0, None, None),
-    'pool5': ContentLoss(1.0, 'pool5', 2e-6, 1.0, 224),
-    'vgg54': ContentLoss(0.0, 'vgg54', 1.0, 1 / 12.75, None),
-    'vgg22': ContentLoss(0.0, 'vgg22', 1.0, 1 / 12.75, None),
+    'mse': ContentLoss(1.0, 0.0, {}, None, None),
+    'pool5': ContentLoss(1.0, 2e-6, {'pool5': 1.0}, mean_square, 224),
+    'vgg54': ContentLoss(0.0, 1.0, {'vgg54': 1.0}, mean_square_of_paper, None),
+    'vgg22': ContentLoss(0.0, 1.0, {'vgg22': 1.0}, mean_square_of_paper, None),
+    'layers': ContentLoss(20.0, 1.0, {'vgg12': 0.1, 'vgg22': 0.1, 'vgg34': 1.0, 'vgg44': 1.0, 'vgg54': 1.0},
+                          relative_error, None),
 }
 
 # How each program's Adam works: with the rewrites of cpu_graph, with 16-bit floats, and with a gradient whose norm
@@ -54,11 +74,13 @@ class Step:
                       if variable.persistable and variable.name not in ('feed', 'fetch'))
 
 
-def build(crop_size, content_loss, adversarial_weight, seed, method, label_smoothing=0.0):
+def build(crop_size, content_loss, adversarial_weight, seed, method, label_smoothing=0.0, phase_weight=0.0,
+          moving_statistics=False):
     """Programs(startup, init_g, d, g, sample), the last four of them Steps, for crops of one size.
 
     `content_loss` is a key of CONTENT_LOSSES; `seed` determines all initial values; `method` is a Method; D learns
-    to call real pictures 1 - `label_smoothing`.
+    to call real pictures 1 - `label_smoothing`. `phase_weight` is the weight of phase_loss in G's. With
+    `moving_statistics` the adversarial stage normalises G's maps as G in use does, and leaves the statistics.
     """
     startup = fluid.Program()
     startup.random_seed = seed
@@ -67,8 +89,9 @@ def build(crop_size, content_loss, adversarial_weight, seed, method, label_smoot
         return Programs(
             startup,
             init_g_step(startup, crop_size, method),
-            d_step(startup, crop_size, 1.0 - label_smoothing, method),
-            g_step(startup, crop_size, CONTENT_LOSSES[content_loss], adversarial_weight, method),
+            d_step(startup, crop_size, 1.0 - label_smoothing, moving_statistics, method),
+            g_step(startup, crop_size, CONTENT_LOSSES[content_loss], adversarial_weight, phase_weight,
+                   moving_statistics, method),
             sample_step(startup))
 
 
@@ -83,12 +106,12 @@ def init_g_step(startup, crop_size, method):
                 compiled_for_cpu(program, l_g_pix) if method.on_cpu else None)
 
 
-def d_step(startup, crop_size, real_label, method):
+def d_step(startup, crop_size, real_label, moving_statistics, method):
     """D learns to tell real pictures from G's: BCE(D(real), real_label) + BCE(D(G(lr)), 0). G is read, not changed."""
     program = fluid.Program()
     with fluid.program_guard(program, startup):
         t_image, t_target_image = picture_pair(crop_size)
-        fake = SRGAN_g(t_image, frozen=True)
+        fake = SRGAN_g(t_image, frozen=True, moving_statistics=moving_statistics)
         fake.stop_gradient = True
         real_logits, fake_logits = SRGAN_d(t_target_image), SRGAN_d(fake)
         fetches = {'l_d_real': cross_entropy(real_logits, real_label), 'l_d_fake': cross_entropy(fake_logits, 0.0),
@@ -97,25 +120,28 @@ def d_step(startup, crop_size, real_label, method):
     return Step(program, ['t_image', 't_target_image'], fetches)
 
 
-def g_step(startup, crop_size, content, adversarial_weight, method):
+def g_step(startup, crop_size, content, adversarial_weight, phase_weight, moving_statistics, method):
     """G learns to keep the content and to pass for real: -log D(G(lr)). D and VGG19 are read, not changed."""
     program = fluid.Program()
     feeds = ['t_image', 't_target_image']
     with fluid.program_guard(program, startup):
         t_image, t_target_image = picture_pair(crop_size)
-        fake = SRGAN_g(t_image)
+        fake = SRGAN_g(t_image, moving_statistics=moving_statistics)
         losses = {'l_g_pix': fl.mse_loss(fake, t_target_image)}
         loss = content.pixel_weight * losses['l_g_pix']
-        if content.feature:
+        if content.features:
             seen, wanted = fake, t_target_image
             if content.size:
                 seen = bilinear_resize(fake, content.size)
                 wanted = picture('vgg19_input', content.size)
                 feeds.append('vgg19_input')
-            losses['l_g_percep'] = content.feature_scale ** 2 * fl.mse_loss(
-                vgg19(seen, content.feature), vgg19(wanted, content.feature))
+            maps = zip(content.features.values(), *[feature_maps(image, content.features) for image in (seen, wanted)])
+            losses['l_g_percep'] = fl.sums([weight * content.distance(*pair) for weight, *pair in maps])
             loss += content.percep_weight * losses['l_g_percep']
         losses['l_g_gan'] = cross_entropy(SRGAN_d(fake, frozen=True), 1.0)
+        if phase_weight:
+            losses['l_g_phase'] = phase_loss(fake, t_target_image)
+            loss += phase_weight * losses['l_g_phase']
         losses['g_loss'] = loss + adversarial_weight * losses['l_g_gan']
         minimize(losses['g_loss'], 'g', method)
     return Step(program, feeds, losses)
@@ -131,6 +157,21 @@ def sample_step(startup):
     with fluid.program_guard(program, startup):
         test_im = fl.transpose(SRGAN_g(picture('t_image', None), frozen=True), [0, 2, 3, 1])
     return Step(program.clone(for_test=True), ['t_image'], {'test_im': test_im})
+
+
+def phase_loss(fake, target):
+    """What G's picture has of a pattern that repeats every SCALE pixels: images [N, 3, H, W] -> a scalar.
+
+    Each of the SCALE x SCALE sub-pixels of a low-resolution pixel comes from weights of its own, and the adversarial
+    loss drives their means apart, which shows as dots on skin and sky. In each window of PHASE_WINDOW low-resolution
+    pixels this takes the mean error of each sub-pixel, from their common mean, squared; a whole picture too bright
+    or too dark costs nothing, nor does texture.
+    """
+    height, width = [size // SCALE for size in target.shape[2:]]
+    window = min(PHASE_WINDOW, height, width)
+    sub_pixels = fl.reshape(fl.unfold(fake - target, SCALE, SCALE), [-1, SCALE ** 2, height, width])
+    means = fl.pool2d(sub_pixels, window, 'avg', window)
+    return fl.reduce_mean(fl.square(means - fl.reduce_mean(means, 1, keep_dim=True)))
 
 
 def compiled_for_cpu(program, loss):

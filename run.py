@@ -8,6 +8,7 @@ import numpy as np
 import paddle.fluid as fluid
 
 import checkpoint
+import command
 import persistables
 import programs
 import vgg19_weights
@@ -22,7 +23,7 @@ from vgg19 import parameter_shapes
 STATE = 'state.npz'
 BEST = 'best_g'
 MODEL_FILES = ('settings.json', STATE, 'g_models*', 'd_models*', BEST + '*')
-OUTPUT_FILES = ('epoch_*.jpg', 'log.csv', 'curves.png', 'results.png')
+OUTPUT_FILES = ('epoch_*.jpg', 'log.csv', 'curves.png', 'results.png', 'visualdl')
 
 
 class Run:
@@ -40,7 +41,8 @@ class Run:
         self.exe, self.scope, self.sample_scope = fluid.Executor(place), fluid.Scope(), fluid.Scope()
         self.programs = programs.build(
             settings.crop_size, settings.content_loss, settings.adversarial_weight, settings.seed,
-            programs.Method(on_cpu, settings.amp, settings.clip_gradients), settings.label_smoothing)
+            programs.Method(on_cpu, settings.amp, settings.clip_gradients), settings.label_smoothing,
+            settings.phase_weight, settings.moving_statistics)
         self.steps = {'init': [self.programs.init_g], 'gan': [self.programs.d, self.programs.g]}
         self.networks = {'g_models': variables_of(SRGAN_g, [None, 3, None, None]),
                          'd_models': variables_of(SRGAN_d, [None, 3, settings.crop_size, settings.crop_size])}
@@ -48,13 +50,14 @@ class Run:
 
         content = programs.CONTENT_LOSSES[settings.content_loss]
         self.vgg_size, self.vgg_names = content.size, set()
-        if content.feature:
+        if content.features:
             weights = vgg19_weights.find(settings.vgg)
             if weights is None:
                 raise UsageError('--content-loss %s: pretrained/ has no weights of VGG19; `python vgg19.py --fetch` '
                                  'gets them, --vgg PATH names others' % settings.content_loss)
-            vgg19_weights.load(self.scope, weights, content.feature)
-            self.vgg_names = set(parameter_shapes(content.feature))
+            coarsest = list(content.features)[-1]
+            vgg19_weights.load(self.scope, weights, coarsest)
+            self.vgg_names = set(parameter_shapes(coarsest))
         # A saved state holds G: the one that the run started from need not be there any more.
         if settings.init_g and not (settings.resume and os.path.exists(self.state_file)):
             self.set(checkpoint.load_network(settings.init_g, self.networks['g_models']))
@@ -122,6 +125,13 @@ class Run:
     def save_network(self, name, variables, about=None):
         checkpoint.save_network(os.path.join(self.models, name), variables, about)
 
+    def write_graph(self, folder):
+        """Write G as in use, without its variables, as Paddle's __model__, which VisualDL and Netron draw."""
+        sample = self.programs.sample
+        with command.silent_stderr(), fluid.scope_guard(self.scope):
+            fluid.io.save_inference_model(folder, sample.feeds, list(sample.fetches.values()), self.exe,
+                                          main_program=sample.program, program_only=True)
+
     def restore(self):
         """Bring back the last saved state -> its position, or None where nothing has been saved yet."""
         if not os.path.exists(self.state_file):
@@ -171,7 +181,7 @@ def choose_content_loss(settings):
     if settings.content_loss != 'auto':
         return None
     wanted = RECIPES[settings.recipe]['content_loss']
-    if programs.CONTENT_LOSSES[wanted].feature is None or vgg19_weights.find(settings.vgg):
+    if not programs.CONTENT_LOSSES[wanted].features or vgg19_weights.find(settings.vgg):
         settings.content_loss = wanted
         return None
     settings.content_loss = 'mse'

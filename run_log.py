@@ -4,22 +4,31 @@ import math
 import os
 import time
 
-COLUMNS = ('stage', 'epoch', 'update', 'l_g_pix', 'l_g_percep', 'l_g_gan', 'g_loss', 'l_d_real', 'l_d_fake', 'd_real',
-           'd_fake', 'psnr_y', 'val_psnr_y', 'val_ssim_y', 'learning_rate', 'seconds', 'pictures_per_second')
+from visual_log import VisualLog
+
+COLUMNS = ('stage', 'epoch', 'update', 'l_g_pix', 'l_g_percep', 'l_g_phase', 'l_g_gan', 'g_loss', 'l_d_real',
+           'l_d_fake', 'd_real', 'd_fake', 'psnr_y', 'val_psnr_y', 'val_ssim_y', 'learning_rate', 'seconds', 'waited',
+           'pictures_per_second')
 SECONDS_BETWEEN_DRAWINGS = 20
 
 
 class RunLog:
-    """The rows so far, kept in a folder as log.csv and curves.png; both are always of the whole run."""
+    """The rows so far, kept in a folder as log.csv and curves.png, and for VisualDL where that is wanted.
 
-    def __init__(self, folder, rows=()):
+    All of them are always of the whole run. Raises UsageError where VisualDL is wanted and not installed.
+    """
+
+    def __init__(self, folder, rows=(), visualdl=False):
         self.folder, self.rows = folder, list(rows)
         self.drawn = -math.inf
+        self.visual = VisualLog(folder, rows) if visualdl else None
 
     def add(self, row):
         """Log an epoch: {column: value}; a loss that its stage does not have is left out."""
         self.rows.append(row)
         self.write()
+        if self.visual:
+            self.visual.add(row)
         if time.monotonic() - self.drawn > SECONDS_BETWEEN_DRAWINGS:
             self.draw()
 

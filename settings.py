@@ -14,23 +14,23 @@ RECIPES = {
         crop_size=48, batch_size=16, epoch_updates=20, augment=True, lr_resize='bicubic',
         n_epoch_init=30, learning_rate_init=1e-3, schedule_init='cosine',
         n_epoch=2, learning_rate=1e-4, schedule='constant',
-        content_loss='vgg22', adversarial_weight=1e-3),
+        content_loss='vgg22', adversarial_weight=1e-3, phase_weight=0.0, moving_statistics=False),
     'article': dict(
         crop_size=384, batch_size=32, epoch_updates=None, augment=False, lr_resize='article',
         n_epoch_init=50, learning_rate_init=1e-3, schedule_init='constant',
         n_epoch=2000, learning_rate=1e-3, schedule='constant',
-        content_loss='pool5', adversarial_weight=1e-3),
+        content_loss='pool5', adversarial_weight=1e-3, phase_weight=0.0, moving_statistics=False),
     'paper': dict(
         crop_size=96, batch_size=16, epoch_updates=1000, augment=True, lr_resize='bicubic',
         n_epoch_init=1000, learning_rate_init=1e-4, schedule_init='constant',
         n_epoch=200, learning_rate=1e-4, schedule='step',
-        content_loss='vgg54', adversarial_weight=1e-3),
+        content_loss='vgg54', adversarial_weight=1e-3, phase_weight=0.0, moving_statistics=False),
 }
 DEFAULTS = dict(
     data=None, init_g=None, seed=0, models='models', output='output', save_every=10, save_minutes=15.0,
     warm_up=0, ema=0.0, d_updates=1, label_smoothing=0.0, clip_gradients=None, amp=False,
-    val=None, val_every=1, patience=None,
-    device='auto', threads=None, cache_mb=1024, vgg=None)
+    val=None, val_every=1, patience=None, visualdl=False,
+    device='auto', threads=None, readers=None, cache_mb=512, vgg=None)
 # What a resumed run keeps; the rest may change on the way.
 FIXED = ('recipe', 'init_g', 'seed', 'crop_size', 'batch_size', 'epoch_updates', 'content_loss', 'd_updates', 'amp')
 
@@ -51,6 +51,8 @@ def parse_settings(argv):
     given = vars(parser().parse_args(argv))
     if given.get('content_loss') == 'auto':
         del given['content_loss']
+    if 'data' in given:
+        given['data'] = [folder_and_weight(*words) for words in given['data']]
     models = given.get('models', DEFAULTS['models'])
     changed = {}
     if given.get('resume'):
@@ -78,7 +80,9 @@ def parser():
 
     run = parse.add_argument_group('the run')
     run.add_argument('--recipe', choices=sorted(RECIPES), help='the settings of the next group, as a set')
-    run.add_argument('--data', metavar='DIR', help='folder of training pictures, with its sub-folders')
+    run.add_argument('--data', action='append', nargs='+', metavar=('DIR', 'N'),
+                     help='folder of training pictures, with its sub-folders; given several times, all of them '
+                     'together. DIR N: its pictures are taken N times as often as those of a DIR without a number')
     run.add_argument('--resume', action='store_true', help='go on where the run in --models stopped')
     run.add_argument('--overwrite', action='store_true', help='replace the run in --models')
     run.add_argument('--init-g', metavar='DIR', help='start from this G, for example an earlier models/g_models')
@@ -103,9 +107,13 @@ def parser():
                         help='of the learning rate, pre-training: %s, or UPDATE:FACTOR,... for factors of it from '
                         'those updates on' % ', '.join(SCHEDULES))
     recipe.add_argument('--schedule', type=schedule, metavar='S', help='the same, adversarial training')
-    recipe.add_argument('--content-loss', choices=('auto', 'mse', 'pool5', 'vgg54', 'vgg22'),
+    recipe.add_argument('--content-loss', choices=('auto', 'mse', 'pool5', 'vgg54', 'vgg22', 'layers'),
                         help="auto: the recipe's where VGG19's weights are, else mse")
     recipe.add_argument('--adversarial-weight', type=amount, metavar='X', help="of the adversarial loss in G's")
+    recipe.add_argument('--phase-weight', metavar='X', type=number(float, 0, 'a number of at least 0'),
+                        help="of a penalty on patterns that repeat every 4 pixels, in G's loss (0: none)")
+    recipe.add_argument('--moving-statistics', type=switch, metavar='on|off', help='in the adversarial training, '
+                        "normalise G's maps as in use, not by the batch")
 
     steering = parse.add_argument_group('steering')
     steering.add_argument('--warm-up', type=natural, metavar='N',
@@ -124,6 +132,8 @@ def parser():
     steering.add_argument('--val-every', type=positive, metavar='N', help='every N epochs (1)')
     steering.add_argument('--patience', type=positive, metavar='N', help='end the pre-training when its PSNR on --val '
                           'has not risen for N measurements')
+    steering.add_argument('--visualdl', nargs='?', type=switch, const=True, metavar='on|off',
+                          help='write a log for VisualDL, in visualdl/ of --output (off)')
     steering.add_argument('--dry-run', action='store_true',
                           help='say what the run would do and take, measured on a few updates; train nothing')
 
@@ -132,7 +142,10 @@ def parser():
     machine.add_argument('--threads', type=positive, metavar='N', help='for computing (all cores)')
     machine.add_argument('--amp', type=switch, metavar='on|off',
                          help='compute in 16-bit floats where they do no harm; needs a GPU (off)')
-    machine.add_argument('--cache-mb', type=natural, metavar='N', help='memory for decoded pictures (1024)')
+    machine.add_argument('--readers', type=positive, metavar='N',
+                         help='processes that read pictures beside the computing (as many as cores, 4 at most)')
+    machine.add_argument('--cache-mb', type=natural, metavar='N',
+                         help='memory for crops; the more, the more of them are cut each time a picture is read (512)')
     machine.add_argument('--vgg', metavar='PATH', help="VGG19's weights (found in pretrained/)")
     return parse
 
@@ -159,6 +172,14 @@ def schedule(text):
 def factors(text):
     """'UPDATE:FACTOR,...' -> [(update, factor), ...]."""
     return [(int(start), float(factor)) for start, factor in (part.split(':') for part in text.split(','))]
+
+
+def folder_and_weight(folder, weight='1', *more):
+    """The words after --data -> [folder, weight]. Raises UsageError."""
+    if more or not (weight.isdigit() and int(weight)):
+        raise UsageError('--data %s: after the folder comes at most a whole number of at least 1; give --data once '
+                         'for each folder' % ' '.join((folder, weight) + more))
+    return [folder, int(weight)]
 
 
 def option(name):
@@ -197,8 +218,16 @@ def describe(settings):
     lines = ['recipe %s' % settings.recipe]
     lines += ['  %-20s%s%s' % (name, getattr(settings, name), '' if getattr(settings, name) == recipe[name] else
                                '  (recipe: %s)' % recipe[name]) for name in recipe]
-    lines += ['  %-20s%s' % (name, getattr(settings, name)) for name in DEFAULTS if getattr(settings, name) is not None]
+    lines += ['  %-20s%s' % (name, shown(getattr(settings, name)))
+              for name in DEFAULTS if getattr(settings, name) is not None]
     return '\n'.join(lines)
+
+
+def shown(value):
+    """A setting's value for people."""
+    if isinstance(value, list):
+        return ', '.join(folder if weight == 1 else '%s (%d times)' % (folder, weight) for folder, weight in value)
+    return value
 
 
 def resume_command(settings):

@@ -10,11 +10,12 @@ FILTERS = 64
 SCALE = 4
 
 
-def SRGAN_g(t_image, frozen=False):
+def SRGAN_g(t_image, frozen=False, moving_statistics=False):
     """t_image [N, 3, H, W] in [-1, 1] -> [N, 3, 4H, 4W] in [-1, 1], for any H, W of at least 1.
 
     The article's network, layer by layer and name by name (paper: section 2.1, figure 4). `frozen` builds it
-    for a program that uses G without updating it.
+    for a program that uses G without updating it; with `moving_statistics` its maps are normalised in training as
+    they are in use.
 
     Initial weights: He's normal distribution, which keeps the variance through convolution and ReLU; the
     last batch normalisation of each residual block, and that of the skip connection, start at a scale of
@@ -23,19 +24,20 @@ def SRGAN_g(t_image, frozen=False):
     """
     n = conv2d(t_image, FILTERS, 3, 'n64s1/c', he_std(t_image, 3), frozen=frozen, normalised=True)
     # The article gives this one no name, so its own models have Paddle's automatic one.
-    n = fluid.layers.relu(batch_norm(n, 'batch_norm_0', frozen))
+    n = fluid.layers.relu(batch_norm(n, 'batch_norm_0', frozen, moving_statistics))
     temp = n
 
     for i in range(RESIDUAL_BLOCKS):
         nn = conv2d(n, FILTERS, 3, 'n64s1/c1/%d' % i, he_std(n, 3), frozen=frozen, normalised=True)
-        nn = fluid.layers.relu(batch_norm(nn, 'n64s1/b1/%d' % i, frozen))
+        nn = fluid.layers.relu(batch_norm(nn, 'n64s1/b1/%d' % i, frozen, moving_statistics))
         nn = conv2d(nn, FILTERS, 3, 'n64s1/c2/%d' % i, he_std(nn, 3), frozen=frozen, normalised=True)
-        nn = batch_norm(nn, 'n64s1/b2/%d' % i, frozen, scale=0.1)
+        nn = batch_norm(nn, 'n64s1/b2/%d' % i, frozen, moving_statistics, scale=0.1)
         n = fluid.layers.elementwise_add(n, nn)
 
     n = conv2d(n, FILTERS, 3, 'n64s1/c/m', he_std(n, 3), frozen=frozen, normalised=True)
     # The article names it as the last block's again; Paddle then counts on.
-    n = batch_norm(n, 'n64s1/b2/%d' % (RESIDUAL_BLOCKS - 1), frozen, scale=0.1, suffixes=('w_3', 'b_1', 'w_4', 'w_5'))
+    n = batch_norm(n, 'n64s1/b2/%d' % (RESIDUAL_BLOCKS - 1), frozen, moving_statistics, scale=0.1,
+                   suffixes=('w_3', 'b_1', 'w_4', 'w_5'))
     n = fluid.layers.elementwise_add(n, temp)
 
     n = conv2d(n, 4 * FILTERS, 3, 'n256s1/1', he_std(n, 3), frozen=frozen)

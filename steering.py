@@ -1,15 +1,18 @@
 """What the rows of the log say of a run's course: its best network, whether it has come to a halt, what goes wrong."""
 from plan import STAGES
 
-# So many epochs in a row tell of a lost balance of D and G.
+# So many epochs in a row are no accident.
 LONG = 5
 TROUBLES = (
-    (lambda row: row['d_real'] > 0.95 and row['d_fake'] < 0.05,
-     'D tells all pictures apart (real %.2f, generated %.2f, for %d epochs), so G learns little from it; try '
-     '--label-smoothing 0.1, a lower --learning-rate, or a larger --adversarial-weight'),
-    (lambda row: abs(row['d_real'] - row['d_fake']) < 0.02,
-     'D does not tell pictures apart (real %.2f, generated %.2f, for %d epochs), so G learns nothing from it; try '
-     '--d-updates 2, or a smaller --adversarial-weight'),
+    (lambda row: row['stage'] == STAGES[1] and row['d_real'] > 0.95 and row['d_fake'] < 0.05,
+     'D tells all pictures apart (real {d_real:.2f}, generated {d_fake:.2f}, for {epochs} epochs), so G learns little '
+     'from it; try --label-smoothing 0.1, a lower --learning-rate, or a larger --adversarial-weight'),
+    (lambda row: row['stage'] == STAGES[1] and abs(row['d_real'] - row['d_fake']) < 0.02,
+     'D does not tell pictures apart (real {d_real:.2f}, generated {d_fake:.2f}, for {epochs} epochs), so G learns '
+     'nothing from it; try --d-updates 2, or a smaller --adversarial-weight'),
+    (lambda row: row.get('waited', 0) > 0.02,
+     'the updates waited {waited:.0%} of the time for pictures, for {epochs} epochs; try more --readers, or a larger '
+     '--cache-mb'),
 )
 
 
@@ -26,10 +29,9 @@ def has_stalled(rows, patience):
 
 def warnings(rows):
     """Lines for the user on what has been wrong for exactly the LONG last epochs, so that each is said once."""
-    rows = [row for row in rows if row['stage'] == STAGES[1]]
     lines = []
     for is_wrong, text in TROUBLES:
         wrong = [is_wrong(row) for row in rows[-LONG - 1:]]
         if wrong[-LONG:] == [True] * LONG and wrong[:-LONG] != [True]:
-            lines.append(text % (rows[-1]['d_real'], rows[-1]['d_fake'], LONG))
+            lines.append(text.format(epochs=LONG, **rows[-1]))
     return lines

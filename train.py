@@ -20,8 +20,10 @@ import command
 import data_utils
 import settings as run_settings
 import steering
+import visual_log
 from metrics import psnr_y
 from plan import STAGES, TITLES, Stage, forecast
+from readers import Readers
 from run_log import RunLog
 
 
@@ -34,29 +36,34 @@ def main(argv):
 
     locks = settings.dry_run or prepare_folders(settings)  # noqa: F841 held until the process ends
     missing = choose_content_loss(settings)
-    paths, held_out = data_utils.find_pictures(settings.data, settings.crop_size, print)
+    paths, held_out = data_utils.find_pictures(
+        settings.data, settings.crop_size, print,
+        None if settings.dry_run else os.path.join(settings.models, 'pictures.json'))
     print(run_settings.describe(settings))
-    print('%d pictures; samples from %s' % (len(paths), held_out))
+    print('%d pictures; samples from %s' % (len(set(paths)), held_out))
     if missing:
         print(missing)
 
     validation = Validation(settings.val, print) if settings.val else None
     run = Run(settings)
-    if not settings.dry_run:
-        run_settings.save(settings)
     position = Position(**(run.restore() or {})) if settings.resume else Position()
     if settings.resume:
         print('going on after %d updates of epoch %d, stage %s' % (position.update, position.epoch, position.stage))
     for name, (old, new) in sorted(changed.items()):
-        print('%s is %s from here on; it was %s' % (run_settings.option(name), new, old))
+        print('%s is %s from here on; it was %s' % (
+            run_settings.option(name), run_settings.shown(new), run_settings.shown(old)))
 
-    pictures = data_utils.Pictures(paths, settings.cache_mb, print)
     sample = data_utils.sample_pair(held_out, settings.lr_resize)
     if settings.dry_run:
-        print(forecast(settings, run, pictures, validation, position))
+        with Readers(paths, settings.readers, print) as pictures:
+            print(forecast(settings, run, pictures, validation, position))
         return 0
-    with command.StopSignals() as stop:
-        train(settings, run, pictures, sample, validation, position, stop)
+    log = RunLog(settings.output, position.rows, settings.visualdl)
+    if settings.visualdl:
+        run.write_graph(os.path.join(settings.output, visual_log.FOLDER))
+    run_settings.save(settings)
+    with command.StopSignals() as stop, Readers(paths, settings.readers, print) as pictures:
+        train(settings, run, pictures, sample, validation, position, log, stop)
     if stop.received:
         print('stopped and saved; `%s` goes on' % run_settings.resume_command(settings))
         return 128 + stop.received
@@ -65,13 +72,12 @@ def main(argv):
     return 0
 
 
-def train(settings, run, pictures, sample, validation, position, stop):
+def train(settings, run, pictures, sample, validation, position, log, stop):
     """The article's loop: epochs of init-G, then epochs of D and G in turns, from `position` on.
 
     `sample` is a pair of uint8 pictures, lr and hr; G enlarges lr after every epoch. Returns when both stages are
     done or `stop` has received a signal. Raises RunError where a loss is not finite.
     """
-    log = RunLog(settings.output, position.rows)
     saved = time.monotonic()
 
     for name in STAGES[STAGES.index(position.stage):]:
@@ -83,9 +89,11 @@ def train(settings, run, pictures, sample, validation, position, stop):
             while not is_over(stage, position):
                 while position.update < stage.epoch_updates:
                     started = time.monotonic()
-                    losses = run.update(name, next(feeds), stage.learning_rate(done))
+                    feed = next(feeds)
+                    waited = time.monotonic() - started
+                    losses = run.update(name, feed, stage.learning_rate(done))
                     require_finite(losses, position, settings)
-                    position.count(losses, time.monotonic() - started)
+                    position.count(losses, time.monotonic() - started, waited)
                     done += 1
                     bar.set_postfix_str(', '.join('%s %.3g' % (loss, value) for loss, value in losses.items()
                                                   if loss.startswith('l_')), refresh=False)
@@ -99,6 +107,7 @@ def train(settings, run, pictures, sample, validation, position, stop):
                 sr = run.enlarge(sample[0])
                 row = {'stage': name, 'epoch': position.epoch, 'update': done, **position.means(),
                        'psnr_y': psnr_y(sr, sample[1]), 'seconds': position.seconds,
+                       'waited': position.waited / position.seconds,
                        'learning_rate': stage.learning_rate(done - 1),
                        'pictures_per_second': stage.epoch_updates * settings.batch_size / position.seconds}
                 if validation and position.epoch % settings.val_every == 0:
@@ -108,9 +117,11 @@ def train(settings, run, pictures, sample, validation, position, stop):
                 position.next_epoch(row)
                 bar.clear()
                 print(console_line(row, stage.n_epoch), *steering.warnings(position.rows), sep='\n', flush=True)
-                log.add(row)
-                if row['epoch'] % settings.save_every == 0 or is_over(stage, position):
+                rest = row['epoch'] % settings.save_every == 0 or is_over(stage, position)
+                if rest:
                     write_sample(settings.output, name, row['epoch'], sample, sr)
+                log.add(row)
+                if rest:
                     run.save(name, vars(position))
                     saved = time.monotonic()
     log.draw()
@@ -125,21 +136,22 @@ def is_over(stage, position):
 class Position:
     """Where a run stands: what it needs, beside the variables, to go on as if nothing had happened."""
 
-    def __init__(self, stage=STAGES[0], epoch=1, update=0, totals=None, seconds=0.0, rows=None):
+    def __init__(self, stage=STAGES[0], epoch=1, update=0, totals=None, seconds=0.0, waited=0.0, rows=None):
         self.stage, self.rows = stage, rows or []
-        # Of the epoch under way: updates done, sums of the losses {name: sum}, time.
-        self.epoch, self.update, self.totals, self.seconds = epoch, update, totals or {}, seconds
+        # Of the epoch under way: updates done, sums of the losses {name: sum}, time, time in it without a feed.
+        self.epoch, self.update, self.totals, self.seconds, self.waited = epoch, update, totals or {}, seconds, waited
 
     def enter(self, stage):
         """Begin a stage, unless the run is in it already."""
         if stage != self.stage:
             self.__init__(stage, rows=self.rows)
 
-    def count(self, losses, seconds):
-        """One update more in this epoch, with its losses {name: value}."""
+    def count(self, losses, seconds, waited):
+        """One update more in this epoch, with its losses {name: value}, which waited so long for its feed."""
         self.update += 1
         self.totals = {name: self.totals.get(name, 0.0) + value for name, value in losses.items()}
         self.seconds += seconds
+        self.waited += waited
 
     def means(self):
         """{loss: its mean over the epoch so far}."""

@@ -23,15 +23,16 @@ from layers import parameter, variables_of
 
 FILTERS = (64, 128, 256, 512, 512)
 GROUPS = (2, 2, 4, 4, 4)
-OUTPUTS = ('pool5', 'vgg54', 'vgg22')
+# From fine to coarse: each needs the layers of those before it.
+OUTPUTS = ('vgg12', 'vgg22', 'vgg34', 'vgg44', 'vgg54', 'pool5')
 
 # Of ImageNet's RGB pixels in [0, 1].
 MEAN = np.array([0.485, 0.456, 0.406], 'float32')
 STD = np.array([0.229, 0.224, 0.225], 'float32')
 
 
-def conv_block(input, num_filter, groups, name, pool=True):
-    """`groups` convolutions with ReLU, then 2x2 max pooling: [N, C, H, W] -> [N, num_filter, H // 2, W // 2]."""
+def conv_block(input, num_filter, groups, name):
+    """`groups` convolutions with ReLU: [N, C, H, W] -> [N, num_filter, H, W]."""
     conv = input
     # Zero until weights are loaded: nothing is computed with weights that only look like VGG19's.
     zero = fluid.initializer.Constant(0.0)
@@ -40,31 +41,37 @@ def conv_block(input, num_filter, groups, name, pool=True):
             input=conv, num_filters=num_filter, filter_size=3, stride=1, padding=1, act='relu',
             param_attr=parameter(name + str(i + 1) + '_weights', zero, frozen=True),
             bias_attr=parameter(name + str(i + 1) + '_offset', zero, frozen=True))
-    if not pool:
-        return conv
-    return fluid.layers.pool2d(input=conv, pool_size=2, pool_type='max', pool_stride=2)
+    return conv
 
 
 def vgg19(input, output='pool5'):
-    """Features of input [N, 3, H, W], RGB in [-1, 1], from ReLU maps; H and W of at least 32 (vgg22: 2).
+    """The feature map `output`, one of OUTPUTS, of input [N, 3, H, W], RGB in [-1, 1].
 
-    'pool5' (the article's): conv5_4 after ReLU and pooling, [N, 512, H // 32, W // 32];
-    'vgg54' and 'vgg22' (paper, section 2.2.1): conv5_4 and conv2_2 after ReLU, before pooling,
-    [N, 512, H // 16, W // 16] and [N, 128, H // 2, W // 2].
+    'pool5' (the article's): conv5_4 after ReLU and pooling, [N, 512, H // 32, W // 32]; 'vggIJ' (paper, section
+    2.2.1): convI_J after ReLU, before pooling, [N, 64 to 512, H // 2 ** (I - 1), W // 2 ** (I - 1)]. H and W are
+    at least what makes that one.
 
     Layers past the output are not built. Its variables have the names of Paddle's ImageNet model, which has no
     convolution biases (`_offset`); other sources do.
     """
-    if output not in OUTPUTS:
-        raise ValueError('VGG19 has no output %r here, but %s' % (output, ', '.join(OUTPUTS)))
-    conv1 = conv_block(normalize_imagenet(input), FILTERS[0], GROUPS[0], name='vgg19_conv1_')
-    conv2 = conv_block(conv1, FILTERS[1], GROUPS[1], name='vgg19_conv2_', pool=output != 'vgg22')
-    if output == 'vgg22':
-        return conv2
-    conv3 = conv_block(conv2, FILTERS[2], GROUPS[2], name='vgg19_conv3_')
-    conv4 = conv_block(conv3, FILTERS[3], GROUPS[3], name='vgg19_conv4_')
-    conv5 = conv_block(conv4, FILTERS[4], GROUPS[4], name='vgg19_conv5_', pool=output == 'pool5')
-    return conv5
+    return feature_maps(input, [output])[0]
+
+
+def feature_maps(input, outputs):
+    """vgg19(input, output) for each of `outputs`, from one pass."""
+    unknown = [output for output in outputs if output not in OUTPUTS]
+    if unknown:
+        raise ValueError('VGG19 has no output %r here, but %s' % (unknown[0], ', '.join(OUTPUTS)))
+    maps = {}
+    n = normalize_imagenet(input)
+    for block, name in enumerate(OUTPUTS[:-1]):
+        n = maps[name] = conv_block(n, FILTERS[block], GROUPS[block], name='vgg19_conv%d_' % (block + 1))
+        if set(outputs) <= set(maps):
+            break
+        n = fluid.layers.pool2d(input=n, pool_size=2, pool_type='max', pool_stride=2)
+    else:
+        maps['pool5'] = n
+    return [maps[output] for output in outputs]
 
 
 def normalize_imagenet(input):

@@ -86,7 +86,7 @@ def run(start):
 
 # Logs of runs, and waiting for what a run does
 
-TIMES = ('seconds', 'pictures_per_second')
+TIMES = ('seconds', 'waited', 'pictures_per_second')
 
 
 def log_of(folder):

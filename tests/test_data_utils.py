@@ -1,7 +1,8 @@
-"""Pictures: read as a viewer shows them, found, cropped and fed."""
-import argparse
-import itertools
-import threading
+"""Pictures: read as a viewer shows them, and found."""
+import json
+import os
+import resource
+import time
 
 import cv2
 import numpy as np
@@ -11,11 +12,6 @@ from PIL import Image
 
 import data_utils
 from command import UsageError
-
-
-def settings(**changes):
-    return argparse.Namespace(**dict(dict(
-        batch_size=2, crop_size=32, augment=False, lr_resize='bicubic', seed=0), **changes))
 
 
 def read_back(image, path, **options):
@@ -125,7 +121,7 @@ def test_what_cannot_be_read_is_named(content, reason, tmp_path):
 
 def test_pictures_are_found_in_sub_folders_under_any_name(tmp_path):
     names = ['b.PNG', 'a b.jpg', '中文/图 1.webp', '中文/deep/c.bmp', 'd.tif', 'e.jpeg']
-    for name in names + ['notes.txt', '.hidden.png']:
+    for name in names + ['notes.txt', '.hidden.png', 'palette.gif']:
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b'')
@@ -137,7 +133,7 @@ def test_one_large_enough_picture_is_held_out(tmp_path):
     for name, size in (('a', (400, 100)), ('b', (390, 500)), ('c', (900, 900))):
         Image.new('RGB', size).save(str(tmp_path / (name + '.png')))
     said = []
-    paths, held_out = data_utils.find_pictures(str(tmp_path), 96, said.append)
+    paths, held_out = data_utils.find_pictures([[str(tmp_path), 1]], 96, said.append)
     assert held_out.endswith('b.png') and len(paths) == 2 and not said
     lr, hr = data_utils.sample_pair(held_out, 'bicubic')
     assert lr.shape == (96, 96, 3) and hr.shape == (384, 384, 3)
@@ -148,13 +144,13 @@ def test_a_held_out_picture_that_cannot_be_read_is_replaced(tmp_path):
         Image.fromarray(photograph(400, 400, 1)).save(str(tmp_path / (name + '.png')))
     (tmp_path / 'a.png').write_bytes((tmp_path / 'a.png').read_bytes()[:5000])
     said = []
-    paths, held_out = data_utils.find_pictures(str(tmp_path), 96, said.append)
+    paths, held_out = data_utils.find_pictures([[str(tmp_path), 1]], 96, said.append)
     assert held_out.endswith('b.png') and len(paths) == 1 and 'a.png' in said[0]
 
 
 def test_fewer_than_two_pictures_are_an_error(tmp_path):
     with pytest.raises(UsageError, match='0 pictures of at least 96 x 96'):
-        data_utils.find_pictures(str(tmp_path), 96, print)
+        data_utils.find_pictures([[str(tmp_path), 1]], 96, print)
 
 
 def test_the_embedded_photographs_are_there():
@@ -164,80 +160,95 @@ def test_the_embedded_photographs_are_there():
         assert min(data_utils.read_image(path).shape[:2]) >= 300
 
 
-# The stream
+def write(folder, *names, size=(40, 40)):
+    folder.mkdir(exist_ok=True)
+    for number, name in enumerate(names):
+        Image.fromarray(photograph(size[1], size[0], number)).save(str(folder / name))
+
+
+def test_a_picture_is_listed_as_often_as_its_folders_weight_says(tmp_path):
+    write(tmp_path / 'a', 'held out.png', size=(400, 400))
+    write(tmp_path / 'a', '1.png', '2.png')
+    write(tmp_path / 'b=2', '3.png')
+    data = [[str(tmp_path / 'a'), 1], [str(tmp_path / 'b=2'), 3]]
+    paths, held_out = data_utils.find_pictures(data, 32, print)
+    assert [os.path.relpath(path, str(tmp_path)) for path in paths] == ['a/1.png', 'a/2.png'] + ['b=2/3.png'] * 3
+    assert held_out.endswith('held out.png')
+
+
+def test_a_picture_in_two_of_the_folders_counts_for_both_but_is_never_held_out_and_trained_on(tmp_path, monkeypatch):
+    write(tmp_path / 'inner', '1.png', '2.png')
+    write(tmp_path / 'inner', '3.png', size=(60, 60))
+    monkeypatch.chdir(str(tmp_path))
+    paths, held_out = data_utils.find_pictures([['.', 1], ['inner/', 2]], 32, print)
+    assert held_out.endswith('3.png')
+    assert sorted(map(os.path.basename, paths)) == ['1.png'] * 3 + ['2.png'] * 3
+
+
+# The index
 
 @pytest.fixture
-def paths(tmp_path):
-    for number in range(5):
-        Image.fromarray(photograph(48, 56, number)).save(str(tmp_path / ('%d.png' % number)))
-    return data_utils.list_images(str(tmp_path))
+def headers(monkeypatch):
+    """The names of the pictures whose headers are read."""
+    read, short_side = [], data_utils.short_side
+    monkeypatch.setattr(data_utils, 'short_side', lambda path: read.append(os.path.basename(path)) or short_side(path))
+    return read
 
 
-def stream(paths, first=0, updates=8, cache_mb=1, stage=0, **changes):
-    pictures = data_utils.Pictures(paths, cache_mb, print)
-    return list(data_utils.feeds(pictures, settings(**changes), stage, updates, 4, first))
+def test_what_has_not_changed_is_known_the_next_time(tmp_path, headers):
+    write(tmp_path, 'a.png', 'b.png', 'c.png', 'gone.png')
+    (tmp_path / 'bad.png').write_bytes(b'text')
+    index = str(tmp_path / 'pictures.json')
+    first, again = [data_utils.short_sides(data_utils.list_images(str(tmp_path)), index) for _ in range(2)]
+    assert first == again and first[str(tmp_path / 'b.png')] == 40
+    assert 'not a picture' in first[str(tmp_path / 'bad.png')]
+    assert headers == ['a.png', 'b.png', 'bad.png', 'c.png', 'gone.png']
+    del headers[:]
+    (tmp_path / 'gone.png').unlink()
+    write(tmp_path, 'b.png', size=(50, 60))
+    write(tmp_path, 'new.png')
+    sides = data_utils.short_sides(data_utils.list_images(str(tmp_path)), index)
+    assert headers == ['b.png', 'new.png'] and sides[str(tmp_path / 'b.png')] == 50 and len(sides) == 5
+    assert set(json.load(open(index))[data_utils.INDEX]) == set(sides)
+    assert not os.path.exists(index + '.new')
 
 
-def test_a_feed_is_a_reduced_crop_and_its_original(paths):
-    feed = stream(paths)[0]
-    assert feed['t_image'].shape == (2, 8, 8, 3) and feed['t_target_image'].shape == (2, 32, 32, 3)
-    assert {value.dtype for value in feed.values()} == {np.dtype('float32')}
-    hr = data_utils.to_uint8(feed['t_target_image'][0])
-    assert (data_utils.to_uint8(feed['t_image'][0]) == data_utils.bicubic_resize(hr, 8, 8)).all()
-    assert any((image[top:top + 32, left:left + 32] == hr).all()
-               for image in map(data_utils.read_image, paths) for top in range(17) for left in range(25))
+def test_another_file_of_the_same_size_and_age_is_noticed(tmp_path, headers):
+    for name, size in (('a.bmp', (60, 50)), ('b.bmp', (50, 60))):
+        Image.new('RGB', size).save(str(tmp_path / name))
+    a, b = str(tmp_path / 'a.bmp'), str(tmp_path / 'b.bmp')
+    for path in (a, b):
+        with open(path, 'ab') as file:
+            file.write(bytes(20000 - os.path.getsize(path)))
+        os.utime(path, (1, 1))
+    data_utils.short_sides([a], str(tmp_path / 'index'))
+    os.replace(b, a)
+    data_utils.short_sides([a], str(tmp_path / 'index'))
+    assert headers == ['a.bmp', 'a.bmp']
 
 
-def test_vggs_picture_is_the_same_crop(paths):
-    pictures = data_utils.Pictures(paths, 1, print)
-    feed = next(data_utils.feeds(pictures, settings(), 1, 1, 1, vgg_size=224))
-    hr = data_utils.to_uint8(feed['t_target_image'][1])
-    assert (data_utils.to_uint8(feed['vgg19_input'][1]) == cv2.resize(hr, (224, 224))).all()
+@pytest.mark.parametrize('damage', [
+    lambda text: text[:len(text) // 2], lambda text: '', lambda text: '[]', lambda text: '7',
+    lambda text: text.replace('Pillow', 'Another')])
+def test_an_index_that_cannot_be_used_is_made_again(damage, tmp_path, headers):
+    write(tmp_path, 'a.png', 'b.png')
+    index, paths = tmp_path / 'index', data_utils.list_images(str(tmp_path))
+    wanted = data_utils.short_sides(paths, str(index))
+    whole = index.read_text()
+    index.write_text(damage(whole))
+    assert data_utils.short_sides(paths, str(index)) == wanted and index.read_text() == whole and len(headers) == 4
 
 
-def test_crops_depend_on_the_seed_and_the_position_alone(paths):
-    whole = stream(paths)
-    for first in (1, 3, 4, 7):
-        for ours, theirs in zip(stream(paths, first, cache_mb=0), whole[first:]):
-            assert all((ours[name] == theirs[name]).all() for name in ours)
-    assert len(stream(paths, 3)) == 5 and stream(paths, 8) == []
-    assert (stream(paths, seed=1)[0]['t_image'] != whole[0]['t_image']).any()
-    assert (stream(paths, stage=1)[0]['t_image'] != whole[0]['t_image']).any()
-    assert (whole[0]['t_image'] != whole[4]['t_image']).any()
-
-
-def test_an_epoch_takes_every_picture_before_any_twice():
-    order = data_utils.crop_order(5, 12, (0, 0, 0))
-    assert sorted(order[:5]) == sorted(order[5:10]) == list(range(5)) and len(order) == 12
-
-
-def test_the_cache_stays_within_its_size(tmp_path):
-    for number in range(4):
-        Image.fromarray(photograph(400, 400, number)).save(str(tmp_path / ('%d.png' % number)))
-    pictures = data_utils.Pictures(data_utils.list_images(str(tmp_path)), 1, print)
-    for index in itertools.chain(range(4), range(4)):
-        pictures[index]
-        assert sum(image.nbytes for image in pictures.cache.values()) <= 2 ** 20
-    assert list(pictures.cache) == [2, 3]
-
-
-def test_a_picture_that_turns_unreadable_is_named_once_and_replaced(paths):
-    said = []
-    pictures = data_utils.Pictures(paths, 0, said.append)
-    open(paths[2], 'w').close()
+def test_eight_hundred_photographs_are_found_in_seconds_and_without_decoding_them(tmp_path, headers):
+    photographs = tmp_path / 'data'
+    write(photographs, '0.png', size=(2040, 1356))
+    for number in range(1, 800):
+        os.link(str(photographs / '0.png'), str(photographs / ('%d.png' % number)))
+    before, seconds = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, []
     for _ in range(2):
-        assert (pictures[2] == data_utils.read_image(paths[3])).all()
-    assert len(said) == 1 and paths[2] in said[0]
-    for path in paths:
-        open(path, 'w').close()
-    with pytest.raises(data_utils.UnreadableImage):
-        pictures[0]
-
-
-def test_no_reader_outlives_its_stream(paths):
-    before = threading.active_count()
-    feeds = data_utils.feeds(data_utils.Pictures(paths, 1, print), settings(), 0, 1000, 10)
-    next(feeds)
-    assert threading.active_count() > before
-    feeds.close()
-    assert threading.active_count() == before
+        started = time.time()
+        paths, _ = data_utils.find_pictures([[str(photographs), 1]], 96, print, str(tmp_path / 'index'))
+        seconds.append(time.time() - started)
+        assert len(paths) == 799 and len(headers) == 800
+    assert max(seconds) < 10
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 * 1024

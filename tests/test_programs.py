@@ -46,14 +46,16 @@ def learning(names):
 class World:
     """The programs in a scope of their own, started."""
 
-    def __init__(self, content_loss='mse', on_cpu=True, seed=7, tmp_path=None, label_smoothing=0.0, **method):
+    def __init__(self, content_loss='mse', on_cpu=True, seed=7, tmp_path=None, label_smoothing=0.0,
+                 phase_weight=0.0, moving_statistics=False, **method):
         self.programs = programs.build(
-            CROP, content_loss, 1e-3, seed, programs.Method(on_cpu, **method), label_smoothing)
+            CROP, content_loss, 1e-3, seed, programs.Method(on_cpu, **method), label_smoothing,
+            phase_weight, moving_statistics)
         self.exe, self.scope = fluid.Executor(fluid.CPUPlace()), fluid.Scope()
         self.exe.run(self.programs.startup, scope=self.scope)
         if tmp_path:
             tiny_vgg.write(str(tmp_path))
-            vgg19_weights.load(self.scope, str(tmp_path), programs.CONTENT_LOSSES[content_loss].feature)
+            vgg19_weights.load(self.scope, str(tmp_path), list(programs.CONTENT_LOSSES[content_loss].features)[-1])
         self.set({programs.LEARNING_RATE: np.array([LEARNING_RATE], np.float32)})
         self.g = learning(layers.variables_of(srgan_g.SRGAN_g, [None, 3, None, None]))
         self.d = learning(layers.variables_of(srgan_d.SRGAN_d, [None, 3, CROP, CROP]))
@@ -173,7 +175,7 @@ def test_the_d_step_moves_all_of_d_and_no_weight_or_statistic_of_g(tiny):
     assert all('_d_' in name for name in moved - set(world.d))
 
 
-@pytest.mark.parametrize('content_loss', ['mse', 'pool5', 'vgg54', 'vgg22'])
+@pytest.mark.parametrize('content_loss', sorted(programs.CONTENT_LOSSES))
 def test_the_g_step_moves_all_of_g_and_nothing_of_d_or_vgg(content_loss, tiny, tmp_path):
     world = World(content_loss, tmp_path=None if content_loss == 'mse' else tmp_path)
     moved = world.moved(world.programs.g)
@@ -331,7 +333,7 @@ def test_a_step_of_d_equals_the_reference(tiny):
     assert_step(world, before, 'd', gradients)
 
 
-@pytest.mark.parametrize('content_loss', ['mse', 'pool5', 'vgg54', 'vgg22'])
+@pytest.mark.parametrize('content_loss', sorted(programs.CONTENT_LOSSES))
 def test_a_step_of_g_equals_the_reference(content_loss, tiny, tmp_path):
     world, feed = World(content_loss, tmp_path=None if content_loss == 'mse' else tmp_path), feed_of()
     feeds = ['t_image', 't_target_image'] + (['vgg19_input'] if content_loss == 'pool5' else [])
@@ -345,6 +347,13 @@ def test_a_step_of_g_equals_the_reference(content_loss, tiny, tmp_path):
             resized = fluid.layers.resize_bilinear(fake, [224, 224], align_corners=False, align_mode=0)
             fetches.append(mean_square(vgg19.vgg19(resized, 'pool5'), vgg19.vgg19(nchw('vgg19_input', 224), 'pool5')))
             loss = loss + 2e-6 * fetches[1]
+        elif content_loss == 'layers':
+            # Each map from a network of its own.
+            weights = {'vgg12': 0.1, 'vgg22': 0.1, 'vgg34': 1, 'vgg44': 1, 'vgg54': 1}
+            seen, wanted = [{name: vgg19.vgg19(image, name) for name in weights} for image in (fake, target)]
+            fetches.append(sum(weights[name] * fluid.layers.reduce_mean(fluid.layers.abs(seen[name] - wanted[name]))
+                               / fluid.layers.reduce_mean(wanted[name]) for name in weights))
+            loss = 20 * loss + fetches[1]
         elif content_loss != 'mse':
             fetches.append(mean_square(*[vgg19.vgg19(image, content_loss) / 12.75 for image in (fake, target)]))
             loss = fetches[1]
@@ -475,3 +484,55 @@ def test_16_bits_leave_normalisation_output_and_losses_in_32(tiny):
         assert all(variable.dtype != float16 for variable in step.program.list_vars() if variable.persistable)
         scalings |= {name for name in step.persistables() if name.startswith('loss_scaling')}
     assert len(scalings) == 3
+
+
+# What the penalty on phases and the moving statistics do
+
+def sub_pixel_errors(fake, target):
+    """The penalty on phases in numpy: images [N, H, W, 3], the whole of which is one window."""
+    n, height, width, _ = fake.shape
+    means = (fake - target).reshape(n, height // 4, 4, width // 4, 4, 3).mean((1, 3))
+    return np.mean((means - means.mean((1, 2), keepdims=True)) ** 2)
+
+
+def phase_of(fake, target):
+    program, feed = fluid.Program(), {'fake': fake, 'target': target}
+    with fluid.program_guard(program, fluid.Program()):
+        loss = programs.phase_loss(*[nchw(name, fake.shape[1]) for name in feed])
+    return fluid.Executor(fluid.CPUPlace()).run(program, feed=feed, fetch_list=[loss])[0].item()
+
+
+def test_the_penalty_on_phases_sees_dots_alone():
+    rng = np.random.RandomState(0)
+    target = rng.uniform(-1, 1, (2, 48, 48, 3)).astype(np.float32)
+    fake = (target + rng.normal(0, 0.1, target.shape)).astype(np.float32)
+    assert phase_of(fake, target) == pytest.approx(sub_pixel_errors(fake, target), rel=1e-4)
+    brighter, dots = target + np.float32(0.1), target.copy()
+    dots[:, ::4, ::4] += np.float32(0.1)
+    assert phase_of(brighter, target) < 1e-9 < 1e-5 < phase_of(dots, target)
+
+
+def test_the_penalty_on_phases_is_a_part_of_gs_loss(tiny):
+    """With its weight, and its gradient takes the dots out."""
+    plain, held, feed = World(), World(phase_weight=3000.0), feed_of()
+    losses = [world.programs.g.run(world.exe, world.scope, feed) for world in (plain, held)]
+    assert 'l_g_phase' not in losses[0] and losses[1]['l_g_phase'] > 0
+    assert losses[1]['g_loss'] == pytest.approx(losses[0]['g_loss'] + 3000 * losses[1]['l_g_phase'], rel=1e-4)
+    course = [held.programs.g.run(held.exe, held.scope, feed)['l_g_phase'] for _ in range(8)]
+    assert course[-1] < losses[1]['l_g_phase'] / 2
+
+
+def test_with_moving_statistics_the_adversarial_stage_sees_g_as_in_use(tiny):
+    """G's picture is the sample program's, and its statistics stay in its own step too."""
+    world, feed = World(moving_statistics=True), feed_of()
+    for _ in range(3):
+        world.programs.init_g.run(world.exe, world.scope, feed)
+    sample = world.programs.sample.run(world.exe, world.scope, {'t_image': feed['t_image']})['test_im']
+    statistics = {name for name in world.g if name.endswith(('.w_1', '.w_2', '.w_4', '.w_5'))}
+    moved = world.moved(world.programs.d)
+    assert moved and not moved & set(world.g)
+    losses = world.programs.g.run(world.exe, world.scope, feed)
+    assert losses['l_g_pix'] == pytest.approx(np.mean((sample - feed['t_target_image']) ** 2), rel=1e-4)
+    moved = world.moved(world.programs.g)
+    assert moved & set(world.g) and not moved & statistics
+    assert world.moved(world.programs.init_g) & statistics

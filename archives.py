@@ -1,0 +1,119 @@
+"""Archives of pictures, such as AI Studio mounts them under data/, unpacked once.
+
+    python archives.py                  data/*/*.zip and tar archives into work/pictures/
+    python archives.py FOLDER -o DIR    those anywhere in FOLDER into DIR
+"""
+import os
+import shutil
+import sys
+import tarfile
+import zipfile
+import zlib
+
+from tqdm import tqdm
+
+import command
+from command import RunError, UsageError
+from data_utils import EXTENSIONS
+
+SUFFIXES = ('.zip', '.tar', '.tar.gz', '.tgz', '.tar.bz2', '.tar.xz')
+
+
+def main(argv):
+    parser = command.Parser(prog='archives.py', description=__doc__.splitlines()[0], allow_abbrev=False)
+    parser.add_argument('folder', nargs='?', default='data', help='where archives are looked for (data)')
+    parser.add_argument('-o', '--output', metavar='DIR', default=os.path.join('work', 'pictures'),
+                        help='where a folder for each comes to lie (work/pictures)')
+    options = parser.parse_args(argv)
+    if not os.path.isdir(options.folder):
+        raise UsageError('%s is not a folder' % options.folder)
+    folders = unpack_all(options.folder, options.output)
+    print('\n'.join(folders) if folders else 'no archive in %s (%s)' % (options.folder, ' '.join(SUFFIXES)))
+
+
+def unpack_all(folder, output):
+    """Unpack every archive below `folder` -> the folders in `output` that hold their pictures.
+
+    What has been unpacked before is left as it is. Raises UsageError where an archive cannot be read, RunError
+    where the disk has no room for it.
+    """
+    folders = []
+    for root, _, names in sorted(os.walk(folder)):
+        for name in sorted(names):
+            suffix = max((suffix for suffix in SUFFIXES if name.lower().endswith(suffix)), key=len, default=None)
+            if suffix:
+                parts = os.path.relpath(root, folder).split(os.sep) + [name[:-len(suffix)]]
+                folders.append(os.path.join(output, '_'.join(part for part in parts if part != '.')))
+                unpack(os.path.join(root, name), folders[-1])
+    return folders
+
+
+def unpack(path, folder):
+    """Unpack the pictures of the archive `path` into `folder`, which is complete or not there.
+
+    Only files whose names end as pictures' do are taken, and only to places in the folder: a name that leads out
+    of it, a link or a device is left out, whatever the archive says.
+    """
+    if os.path.isdir(folder):
+        return
+    new = folder + '.new'
+    shutil.rmtree(new, ignore_errors=True)
+    os.makedirs(new)
+    try:
+        extract(path, new)
+    except BaseException:
+        shutil.rmtree(new, ignore_errors=True)
+        raise
+    os.rename(new, folder)
+
+
+def extract(path, folder):
+    try:
+        with (zipfile.ZipFile(path) if path.lower().endswith('.zip') else tarfile.open(path)) as archive:
+            pictures = [picture for picture in pictures_of(archive) if is_inside(picture[0])]
+            size, free = sum(size for _, size, _ in pictures), shutil.disk_usage(folder).free
+            if size > free:
+                raise RunError('%s: its pictures take %d MB, and the disk has %d MB left' % (
+                    path, size >> 20, free >> 20))
+            with tqdm(total=size, unit='B', unit_scale=True, desc=os.path.basename(path), leave=False,
+                      disable=not sys.stderr.isatty()) as bar:
+                for name, size, open_picture in pictures:
+                    target = os.path.join(folder, name)
+                    os.makedirs(os.path.dirname(target), exist_ok=True)
+                    with open_picture() as source, open(target, 'wb') as file:
+                        shutil.copyfileobj(source, file, 2 ** 20)
+                    bar.update(size)
+    # RuntimeError: a password; NotImplementedError: a compression that this Python does not know.
+    except (zipfile.BadZipFile, tarfile.TarError, EOFError, NotImplementedError, RuntimeError, zlib.error) as error:
+        raise UsageError('%s cannot be unpacked (%s); upload it again' % (path, error))
+
+
+def pictures_of(archive):
+    """(name, size in bytes, how to open it) of the pictures in an archive."""
+    if isinstance(archive, zipfile.ZipFile):
+        files = [(zip_name(info), info.file_size, lambda info=info: archive.open(info)) for info in archive.infolist()
+                 if not info.filename.endswith('/')]
+    else:
+        files = [(info.name, info.size, lambda info=info: archive.extractfile(info)) for info in archive
+                 if info.isfile()]
+    return [file for file in files if file[0].lower().endswith(EXTENSIONS) and '__MACOSX' not in file[0]]
+
+
+def zip_name(info):
+    """A zip file's own name for a member. Those made in China before UTF-8 hold GBK, read here as code page 437."""
+    if info.flag_bits & 0x800:
+        return info.filename
+    try:
+        return info.filename.encode('cp437').decode('gbk')
+    except UnicodeError:
+        return info.filename
+
+
+def is_inside(name):
+    """Whether a relative path stays below where it starts."""
+    name = name.replace('\\', '/')
+    return not name.startswith('/') and ':' not in name and '..' not in name.split('/')
+
+
+if __name__ == '__main__':
+    sys.exit(command.run(main))

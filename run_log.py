@@ -4,6 +4,7 @@ import math
 import os
 import time
 
+from plan import STAGES
 from visual_log import VisualLog
 
 COLUMNS = ('stage', 'epoch', 'update', 'l_g_pix', 'l_g_percep', 'l_g_phase', 'l_g_gan', 'g_loss', 'l_d_real',
@@ -47,38 +48,55 @@ class RunLog:
         self.drawn = time.monotonic()
 
 
+# The panels of curves.png: title, unit, {column: (label, colour)}, whether the axis is logarithmic.
+PANELS = (
+    ('Quality', 'PSNR-Y in dB', {'psnr_y': ('held-out picture', 'C0'), 'val_psnr_y': ('validation', 'C2')}, False),
+    ('Content losses of G', 'loss', {'l_g_pix': ('l_g_pix: pixels', 'C0'), 'l_g_percep': ('l_g_percep: VGG19', 'C4'),
+                                     'l_g_phase': ('l_g_phase: dots', 'C5')}, True),
+    ('Adversarial losses', 'loss', {'l_g_gan': ('l_g_gan: G', 'C0'), 'l_d_real': ('l_d_real: D, real', 'C2'),
+                                    'l_d_fake': ('l_d_fake: D, generated', 'C3')}, False),
+    ("D's opinion", '0 generated ... 1 real', {'d_real': ('of real pictures', 'C2'),
+                                               'd_fake': ("of G's pictures", 'C3')}, False))
+
+
 def draw_curves(rows, path):
-    """Draw the course of a run, both stages on one axis of updates, as a PNG."""
+    """Draw the course of a run as a PNG: both stages one after the other, each curve as it is and smoothed."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    pre_training = max([row['update'] for row in rows if row['stage'] == 'init'], default=0)
-    updates = [row['update'] + (pre_training if row['stage'] == 'gan' else 0) for row in rows]
-    panels = (
-        ('Quality of the held-out picture', 'PSNR-Y in dB', {'psnr_y': 'generated'}, False),
-        ('Content losses of G', 'loss', {'l_g_pix': 'l_g_pix (pixels)', 'l_g_percep': 'l_g_percep (VGG19)'}, True),
-        ('Adversarial losses', 'loss', {'l_g_gan': 'l_g_gan', 'l_d_real': 'l_d_real', 'l_d_fake': 'l_d_fake'}, False),
-        ("D's opinion: 1 real, 0 generated", 'mean over an epoch',
-         {'d_real': 'of real pictures', 'd_fake': "of G's pictures"}, False))
-
-    figure = Figure(figsize=(10, 6.4), dpi=100, constrained_layout=True)
+    stages = [[row for row in rows if row['stage'] == stage] for stage in STAGES]
+    start = max([row['update'] for row in stages[0]], default=0)
+    # Eight inches are some 800 pixels on a page, and the resolution is that of a fine screen.
+    figure = Figure(figsize=(8, 5.6), dpi=150, constrained_layout=True)
     FigureCanvasAgg(figure)
-    for axes, (title, unit, curves, logarithmic) in zip(figure.subplots(2, 2).flat, panels):
-        for column, label in curves.items():
-            points = [(update, row[column]) for update, row in zip(updates, rows) if row.get(column) not in (None, '')]
-            if points:
-                axes.plot(*zip(*points), label=label, marker='.' if len(points) < 40 else None)
-        if pre_training and updates[-1] > pre_training:
-            axes.axvline(pre_training, color='grey', linestyle=':', label='D joins in')
-        if logarithmic and axes.lines:
-            axes.set_yscale('log')
-        axes.set_title(title)
-        axes.set_xlabel('updates')
-        axes.set_ylabel(unit)
+    for axes, (title, unit, curves, logarithmic) in zip(figure.subplots(2, 2).flat, PANELS):
+        for column, (label, colour) in curves.items():
+            for offset, stage in zip((0, start), stages):
+                points = [(offset + row['update'], row[column]) for row in stage if column in row]
+                if points:
+                    updates, values = zip(*points)
+                    axes.plot(updates, values, color=colour, alpha=0.3, linewidth=1, marker='.',
+                              markersize=2 if len(values) > 20 else 6)
+                    axes.plot(updates, smooth(values), color=colour, linewidth=1.8, label=label)
+                    # One entry in the legend for both stages.
+                    label = None
+        if stages[1]:
+            axes.axvspan(start, start + stages[1][-1]['update'], color='C1', alpha=0.08, linewidth=0)
+            axes.axvline(start, color='C1', linewidth=1)
+        axes.set(title=title, xlabel='updates', ylabel=unit, yscale='log' if logarithmic and axes.lines else 'linear')
         axes.grid(alpha=0.3)
         if axes.lines:
-            axes.legend(fontsize='small')
+            axes.legend(fontsize='small', framealpha=0.8)
         else:
             axes.text(0.5, 0.5, 'from the adversarial stage on', ha='center', va='center', transform=axes.transAxes,
                       color='grey')
+    if all(stages):
+        figure.suptitle('pre-training, then adversarial training (shaded)', fontsize='medium', color='grey')
     figure.savefig(path, format='png')
+
+
+def smooth(values):
+    """The mean of each value and its neighbours, up to an eighth of the curve and as many on either side."""
+    half = len(values) // 16
+    reaches = [min(half, place, len(values) - 1 - place) for place in range(len(values))]
+    return [sum(values[place - reach:place + reach + 1]) / (2 * reach + 1) for place, reach in enumerate(reaches)]

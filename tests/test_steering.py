@@ -12,8 +12,10 @@ from conftest import QUICK, assert_same_logs, log_of, photograph, wait_for
 from PIL import Image
 
 import layers
+import programs
 import run as runs
 import settings
+import srgan_d
 import srgan_g
 import steering
 from command import UsageError
@@ -109,6 +111,23 @@ def test_samples_figures_and_g_models_are_the_averages(run, data, tmp_path, tiny
     assert log_of(tmp_path / 'o')[0]['psnr_y'] != log_of(tmp_path / 'output')[0]['psnr_y']
     assert (tmp_path / 'o' / 'epoch_init_1_G.jpg').read_bytes() != (
         tmp_path / 'output' / 'epoch_init_1_G.jpg').read_bytes()
+
+
+# Several updates of D
+
+def test_d_learns_from_each_feed_and_g_from_the_last(tiny_g, monkeypatch):
+    monkeypatch.setattr(srgan_d, 'FILTERS', 2)
+    chosen, _ = settings.parse_settings(['--crop-size', '32', '--batch-size', '2', '--content-loss', 'mse'])
+    together, apart = runs.Run(chosen), runs.Run(chosen)
+    rng = np.random.RandomState(0)
+    feeds = [{'t_image': rng.uniform(-1, 1, (2, 8, 8, 3)).astype(np.float32),
+              't_target_image': rng.uniform(-1, 1, (2, 32, 32, 3)).astype(np.float32)} for _ in range(3)]
+    together.update('gan', feeds, 1e-3)
+    apart.set({programs.LEARNING_RATE: np.array([1e-3], np.float32)})
+    for step, feed in [(apart.programs.d, feed) for feed in feeds] + [(apart.programs.g, feeds[-1])]:
+        step.run(apart.exe, apart.scope, feed)
+    wanted = dict(apart.state('gan'))
+    assert all(np.array_equal(array, wanted[name]) for name, array in together.state('gan'))
 
 
 # Validation

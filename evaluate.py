@@ -31,11 +31,10 @@ import command
 import metrics
 from command import Parser, RunError, UsageError, positive
 from data_utils import EXTENSIONS, UnreadableImage, bicubic_resize, list_images, read_image
-from upscale import SCALE, upscale
+from upscale import SCALE, TRAINED, default_model, find_model, upscale
 
 # What LPIPS needs, as a multiple of SCALE; without --lpips too, so that its means are over the same pictures.
 SMALLEST = 32
-DEFAULT_MODEL = os.path.join('models', 'g_models')
 
 
 def main(argv):
@@ -95,7 +94,8 @@ def parse(argv):
                     description=__doc__)
     parser.add_argument('--data', metavar='DIR', required=True, help='folder of pictures, with its sub-folders')
     parser.add_argument('--model', metavar='DIR', nargs='+', action='append',
-                        help='networks, each a directory or a .npz (%s); bicubic for no network' % DEFAULT_MODEL)
+                        help='networks, each a directory, a .npz, srgan or srresnet of pretrained/ (%s, else srgan); '
+                        'bicubic for no network' % TRAINED)
     parser.add_argument('--lpips', action='store_true', help='measure LPIPS too; fetches its weights once')
     parser.add_argument('--json', metavar='FILE', help='write the scores for programs')
     parser.add_argument('--csv', metavar='FILE', help='write the scores for spreadsheets')
@@ -104,8 +104,8 @@ def parse(argv):
     parser.add_argument('--threads', type=positive, metavar='N', help='for computing (all cores)')
     options = parser.parse_args(argv)
     if options.model is None:
-        options.model = [[DEFAULT_MODEL]] if os.path.isdir(DEFAULT_MODEL) else []
-    options.model = [path for paths in options.model for path in paths if path != 'bicubic']
+        options.model = [[default_model() or 'bicubic']]
+    options.model = [find_model(name) for names in options.model for name in names if name != 'bicubic']
     for path in (options.json, options.csv):
         if path and (os.path.isdir(path) or not os.path.isdir(os.path.dirname(os.path.abspath(path)))):
             raise UsageError('%s cannot be written: it is a folder, or its folder is not there' % path)

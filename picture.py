@@ -12,6 +12,8 @@ from png import PngWriter
 MAX_PIXELS = 2 * Image.MAX_IMAGE_PIXELS
 JPEG_SIDE = 65535
 JPEG_QUALITY = 95
+# Rows of a PIL image that are converted at once.
+STRIP = 256
 
 ORIENTATION = 0x0112
 # Description, make, model, software, date, artist, copyright, and the directories of EXIF and GPS: what of EXIF is
@@ -78,21 +80,30 @@ def from_image(image):
     mode, info = image.mode, image.info
     if mode == 'F' or mode == 'I' and not 0 <= min(image.getextrema()) <= max(image.getextrema()) <= 65535:
         raise ValueError('its pixels have more than 16 bits; convert it first')
-    if mode.startswith('I'):
-        pixels = np.asarray(image).astype(np.uint16)
-    elif mode in ('P', 'PA'):
-        transparent = mode == 'PA' or 'transparency' in info
-        mode, pixels = 'P', np.asarray(image.convert('RGBA' if transparent else 'RGB'))
+    has_transparency = mode == 'PA' or 'transparency' in info
+    stored = mode
+    if mode in ('P', 'PA'):
+        mode, stored = 'P', 'RGBA' if has_transparency else 'RGB'
     elif mode == '1':
-        pixels = np.asarray(image.convert('L'))
-    else:
-        if mode in ('L', 'RGB') and 'transparency' in info:
-            image = image.convert('RGBA')
-            mode += 'A'
-        elif mode not in ('L', 'LA', 'RGB', 'RGBA', 'CMYK'):
-            mode = {'La': 'LA', 'RGBa': 'RGBA'}.get(mode, 'RGB')
-        pixels = np.asarray(image if image.mode == mode else image.convert(mode))
-    return Picture(pixels.reshape(image.height, image.width, -1), mode, info.get('dpi'), info.get('icc_profile'))
+        stored = 'L'
+    elif mode in ('L', 'RGB') and has_transparency:
+        mode = stored = mode + 'A'
+    elif mode not in ('L', 'LA', 'RGB', 'RGBA', 'CMYK') and not mode.startswith('I'):
+        mode = stored = {'La': 'LA', 'RGBa': 'RGBA'}.get(mode, 'RGB')
+    return Picture(pixels_of(image, stored), mode, info.get('dpi'), info.get('icc_profile'))
+
+
+def pixels_of(image, mode):
+    """The pixels [H, W, C] of a PIL image in a mode, strip by strip: at once, PIL would hold them twice more."""
+    pixels = None
+    for top in range(0, image.height, STRIP):
+        strip = image.crop((0, top, image.width, min(top + STRIP, image.height)))
+        strip = np.asarray(strip if strip.mode == mode else strip.convert(mode))
+        strip = strip.reshape(strip.shape[0], strip.shape[1], -1)
+        if pixels is None:
+            pixels = np.empty((image.height,) + strip.shape[1:], np.uint16 if mode.startswith('I') else np.uint8)
+        pixels[top:top + len(strip)] = strip
+    return pixels
 
 
 def has_16_bit_colours(image):

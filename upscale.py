@@ -161,8 +161,6 @@ def main(argv):
     options = parse(argv)
     jobs = plan(options.pictures, options.output)
     model_path = find_model(options.model)
-    # Without it Paddle locks 500 MB of memory at its start, which takes half a second.
-    os.environ.setdefault('FLAGS_use_pinned_memory', '0')
     command.import_paddle(options.threads)
     # Paddle takes its number of threads when it is first imported, which this does.
     import engine
@@ -255,15 +253,17 @@ def pictures_in(folder):
 
 
 def find_model(name):
-    """The network that --model names, or the one to take without it. Raises UsageError."""
-    if name in ('srgan', 'srresnet'):
-        name = os.path.join(SHIPPED, name)
-    if name is None:
-        name = next((path for path in (TRAINED, os.path.join(SHIPPED, 'srgan')) if os.path.isdir(path)), None)
-    if name is None:
+    """The network that --model names, or default_model() without it. Raises UsageError."""
+    path = os.path.join(SHIPPED, name) if name in ('srgan', 'srresnet') else name or default_model()
+    if not path:
         raise UsageError('no network: %s is not there and none came with this copy; `python train.py` trains one, '
                          '--model DIR names one' % TRAINED)
-    return name
+    return path
+
+
+def default_model():
+    """The network that was trained here, else the one that came with this copy, else None."""
+    return next((path for path in (TRAINED, os.path.join(SHIPPED, 'srgan')) if os.path.isdir(path)), None)
 
 
 def enlarge_file(source, destination, model, options):

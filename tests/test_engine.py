@@ -19,6 +19,7 @@ import srgan_g
 from command import UsageError
 from data_utils import read_image, standardized, to_uint8
 from inference_graph import Graph, before_shuffle, convolutions, folded, shuffled, whole
+from int8 import Int8Graph
 from layers import BN_EPSILON, variables_of
 from srgan_g import SRGAN_g
 from tiles import windows
@@ -103,6 +104,13 @@ def saved(tmp_path_factory):
     return path
 
 
+@pytest.fixture(autouse=True)
+def cache(monkeypatch, tmp_path):
+    """The folder for calibrations that are not kept with their network."""
+    monkeypatch.setattr(engine, 'CACHE', str(tmp_path / 'cache'))
+    return tmp_path / 'cache'
+
+
 @pytest.fixture
 def fresh(saved, tmp_path):
     """The same without its calibration."""
@@ -158,6 +166,59 @@ class TestRewrites:
         expected = plain(network, pixels)
         assert expected.std() > 0.1
         assert np.abs(enlarged - expected).max() < 1e-5
+
+
+class TestTraps:
+    """What Paddle 1.8.5 computes wrongly without a word, which the graphs here keep clear of, and still do so."""
+
+    def test_fuse_pass_of_the_inference_engine_destroys_the_skip_connection(self, saved, tmp_path):
+        """Graph.conv says why; Graph fuses by itself, and no pass is run."""
+        pixels = photo(21, 34)
+        expected = plain(random_network(), pixels)
+        directory = stock_inference_model(random_network(), str(tmp_path))
+        errors = {}
+        for deleted in ([], ['conv_elementwise_add_mkldnn_fuse_pass']):
+            config = fluid.core.AnalysisConfig(os.path.join(directory, '__model__'), os.path.join(directory, 'params'))
+            config.disable_gpu()
+            config.enable_mkldnn()
+            for name in deleted:
+                config.delete_pass(name)
+            predictor = fluid.core.create_paddle_predictor(config)
+            out, = predictor.run([fluid.core.PaddleTensor(pixels.transpose(2, 0, 1)[None].copy())])
+            enlarged = np.array(out.as_ndarray())[0].transpose(1, 2, 0)
+            errors[len(deleted)] = np.abs(enlarged - expected).max()
+        assert errors[0] > 0.01 and errors[1] < 1e-5
+
+    @needs_int8
+    def test_sum_over_mixed_layouts(self):
+        """Int8Graph.add says where it may be used; Graph.add is right in any case."""
+        integers = np.random.RandomState(0).randint(-127, 128, (1, 6, 7, 64)).astype(np.int8)
+        x = (integers / np.float32(127)).transpose(0, 3, 1, 2).copy()
+        weight, bias = normal(64, 64, 3, 3, seed=1), np.zeros(64, np.float32)
+        errors = {}
+        for name, add in (('sum', Int8Graph.add), ('elementwise_add', Graph.add)):
+            graph = Int8Graph()
+            planes = Graph.conv(graph, graph.variable([-1, 64, -1, -1], name='x'), weight, bias)
+            pixels = graph.conv(graph.variable([-1, -1, -1, 64], 'int8', 'integers'), weight, bias, 127.0)
+            out = add(graph, planes, pixels)
+            out, planes = fluid.Executor(fluid.CPUPlace()).run(
+                graph.program, feed={'x': x, 'integers': integers}, fetch_list=[out.name, planes.name],
+                scope=graph.scope)
+            errors[name] = np.abs(out - 2 * planes).max()
+        assert errors['sum'] > 10 and errors['elementwise_add'] < 1
+
+
+def stock_inference_model(network, directory):
+    """srgan_g.SRGAN_g as fluid saves it for the inference engine -> the directory."""
+    program, scope = fluid.Program(), fluid.Scope()
+    with fluid.program_guard(program, fluid.Program()), fluid.unique_name.guard():
+        out = SRGAN_g(fluid.data('t_image', [None, 3, None, None]))
+    for name, array in network.items():
+        persistables.set_variable(scope, name, array)
+    with fluid.scope_guard(scope):
+        fluid.io.save_inference_model(directory, ['t_image'], [out], fluid.Executor(fluid.CPUPlace()),
+                                      main_program=program, params_filename='params')
+    return directory
 
 
 class TestFp32:
@@ -273,6 +334,28 @@ class TestInt8:
         shutil.copy(os.path.join(fresh, engine.CALIBRATION), fresh + '2')
         engine.load(fresh + '2', 'int8')
         assert len(calibrations) == 2
+
+    @needs_int8
+    @pytest.mark.parametrize('kind', ['file', 'read-only directory'])
+    def test_nothing_is_written_beside_a_file_or_into_a_read_only_directory(self, fresh, cache, monkeypatch, kind):
+        def files():
+            root = os.path.dirname(fresh)
+            return {os.path.join(folder, name) for folder, _, names in os.walk(root) for name in names}
+
+        calibrations = []
+        largest = [1.0] * (2 * srgan_g.RESIDUAL_BLOCKS + 5)
+        monkeypatch.setattr(int8, 'calibrate', lambda layers: calibrations.append(1) or largest)
+        if kind == 'file':
+            network = os.path.join(os.path.dirname(fresh), 'network.npz')
+            np.savez(network, **random_network())
+        else:
+            network = fresh
+            os.chmod(fresh, 0o555)
+        before = files()
+        for _ in range(2):
+            assert engine.load(network, 'int8').precision == 'int8'
+        written = files() - before
+        assert len(written) == len(calibrations) == 1 and {os.path.dirname(path) for path in written} == {str(cache)}
 
     @needs_int8
     def test_calibration_that_cannot_be_kept_is_no_error(self, fresh, monkeypatch):

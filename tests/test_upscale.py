@@ -193,6 +193,22 @@ class TestModes:
             assert self.rawmode == image.mode + ';16B' and seen.any()
             assert np.abs(pixels[:, :, 2::-1].astype(float) - curve(deep(RGB)))[seen].max() <= 8, name
 
+    @pytest.mark.parametrize('mode', ['RGB', 'L', 'L key', 'LA', 'RGBA', 'P', 'P key', '1', 'CMYK', 'YCbCr', 'I',
+                                      'I;16', 'I;16B'])
+    def test_reading_strip_by_strip_is_reading_at_once(self, monkeypatch, mode):
+        mode, _, key = mode.partition(' ')
+        if mode.startswith('I'):
+            image = Image.fromarray(deep(GREY).astype({'I': np.int32, 'I;16': '<u2', 'I;16B': '>u2'}[mode]))
+        else:
+            image = Image.fromarray(RGB).convert(mode)
+        if key:
+            image.info['transparency'] = image.getpixel((0, 0))
+        assert image.mode == mode
+        whole = picture.from_image(image).pixels
+        monkeypatch.setattr(picture, 'STRIP', 5)
+        assert np.array_equal(picture.from_image(image).pixels, whole)
+        assert len(np.unique(whole)) > (1 if mode == '1' else 5)
+
     @pytest.mark.parametrize('orientation', range(1, 9))
     def test_turned_upright_with_exif_profile_and_dpi(self, tmp_path, orientation):
         exif = Image.Exif()
@@ -447,6 +463,7 @@ class TestWrongUsage:
     def test_default_network(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         monkeypatch.setattr(upscale, 'SHIPPED', str(tmp_path / 'pretrained'))
+        assert upscale.default_model() is None
         with pytest.raises(upscale.UsageError, match='train.py'):
             upscale.find_model(None)
         (tmp_path / 'pretrained' / 'srgan').mkdir(parents=True)
@@ -462,12 +479,13 @@ def test_export_from_the_command_line(run, network, tmp_path):
     assert result.code == 0 and sorted(os.listdir(str(tmp_path / 'exported'))) == ['__model__', 'params']
 
 
-def test_starts_in_under_three_seconds(tmp_path):
+def test_starts_in_under_three_seconds(tmp_path, monkeypatch):
     """A 64 x 64 picture with a whole network, from the command to its end, in the time of its own processor."""
     trained = os.path.join(ROOT, '..', 'shared', 'pretrained', 'srresnet_start.npz')
     if not os.path.exists(trained):
         pytest.skip('no trained network at %s' % trained)
     os.symlink(trained, str(tmp_path / 'network.npz'))
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
     Image.fromarray(photograph(64, 64, 0)).save(str(tmp_path / 'a.png'))
     command = [sys.executable, os.path.join(ROOT, 'upscale.py'), 'a.png', '--model', 'network.npz', '--overwrite']
     subprocess.run(command, cwd=str(tmp_path), check=True, stdout=subprocess.DEVNULL)

@@ -1,30 +1,75 @@
-"""Exact rewrites of a program's convolutions that make it fast on a processor. A GPU gets none of them.
+"""Exact rewrites of a program that make it fast on a processor. A GPU gets none of them.
 
 They work on the forward operations: call `for_cpu` before `minimize`, and the gradients follow.
 """
+import numpy as np
 import paddle.fluid as fluid
 
 SMALL_MAP = 4
+# Channels that oneDNN keeps together, at most.
+BLOCK = 16
+# Places of a map, out of a convolution, from which oneDNN's own layout pays for reordering the filters at every step.
+LEAST_PLACES = 64
+# What oneDNN computes, and differentiates, in whatever layout its input has. Its batch normalisation, in this Paddle,
+# gives zeros for the gradients of scale and shift, and ends the process where they are frozen.
+ANY_LAYOUT = ('relu', 'leaky_relu', 'pool2d')
 
 
 def for_cpu(program):
-    """Give every convolution of `program` its fastest form on a CPU. Names, values and gradients stay."""
+    """Give the operations of `program` their fastest form on a CPU. Names, values and gradients stay."""
     block = program.global_block()
     for op in [op for op in block.ops if op.type == 'conv2d']:
         height, width = block.var(op.input('Input')[0]).shape[2:]
         if op.attr('strides') != [1, 1] and 0 < height <= SMALL_MAP and 0 < width <= SMALL_MAP:
             convolution_as_matmul(block, op)
         else:
-            use_onednn(op)
+            bias_in_convolution(block, op)
+            places = np.prod(block.var(op.output('Output')[0]).shape[2:])
+            convolution_by_onednn(op, own_layout=places >= LEAST_PLACES)
+    stay_in_layout(block)
 
 
-def use_onednn(op):
-    """Run a convolution, and with it its gradient, by oneDNN: about twice as fast as Paddle's own.
+def convolution_by_onednn(op, own_layout):
+    """Run a convolution, and with it its gradient, by oneDNN, where wanted in the memory layout that it chooses.
+
+    The sums are Paddle's own in another order. `data_format` NCHW holds oneDNN, in training, to a layout for which
+    it knows nothing better than a matrix product over unrolled pictures; AnyLayout leaves it the choice, blocks
+    of 16 channels where there is AVX-512. Paddle reorders a map for each operation that does not know the blocks.
 
     The global FLAGS_use_mkldnn corrupts memory in elementwise_add, and the mark on a gradient operation is
     stored with the wrong type; the mark on the forward operation is inherited as it should be.
     """
     op._set_attr('use_mkldnn', True)
+    if own_layout:
+        op._set_attr('data_format', 'AnyLayout')
+
+
+def bias_in_convolution(block, op):
+    """Let a convolution add its own bias, conv(x) + b in one pass, where nothing asks for that bias's gradient.
+
+    The operation has an input for it, which oneDNN reads; its gradient operation has none.
+    """
+    readers = [reader for reader in block.ops if op.output('Output')[0] in reader.input_arg_names]
+    if len(readers) == 1 and readers[0].type == 'elementwise_add':
+        bias = block.var(readers[0].input('Y')[0])
+        if isinstance(bias, fluid.framework.Parameter) and not bias.trainable:
+            op.desc.set_input('Bias', [bias.name])
+            op.desc.set_output('Output', readers[0].output('Out'))
+            block._remove_op(block.ops.index(readers[0]))
+
+
+def stay_in_layout(block):
+    """Have oneDNN also compute what follows its convolutions, so that a map stays in their layout up to the next one.
+
+    Only where the blocks are full: Paddle gives a map no memory for the rest of a block, and oneDNN writes it.
+    """
+    maps = set()
+    for op in block.ops:
+        if op.type == 'conv2d' and op.attr('data_format') == 'AnyLayout':
+            maps.update(name for name in op.output('Output') if block.var(name).shape[1] % BLOCK == 0)
+        elif op.type in ANY_LAYOUT and maps.issuperset(op.input('X')):
+            op._set_attr('use_mkldnn', True)
+            maps.update(op.output('Out'))
 
 
 def convolution_as_matmul(block, op):

@@ -58,13 +58,12 @@ Programs = collections.namedtuple('Programs', 'startup init_g d g sample')
 class Step:
     """A program with what an Executor needs of it: the names that it is fed, and what it returns, by name."""
 
-    def __init__(self, program, feeds, fetches, executable=None):
+    def __init__(self, program, feeds, fetches):
         self.program, self.feeds, self.fetches = program, feeds, fetches
-        self.executable = executable or program
 
     def run(self, exe, scope, feed):
         """One run on those of `feed` that it wants -> {name: float for a loss or mean, else array}."""
-        values = exe.run(self.executable, feed={name: feed[name] for name in self.feeds},
+        values = exe.run(self.program, feed={name: feed[name] for name in self.feeds},
                          fetch_list=list(self.fetches.values()), scope=scope)
         return {name: value.item() if value.size == 1 else value for name, value in zip(self.fetches, values)}
 
@@ -102,8 +101,7 @@ def init_g_step(startup, crop_size, method):
         t_image, t_target_image = picture_pair(crop_size)
         l_g_pix = fl.mse_loss(SRGAN_g(t_image), t_target_image)
         minimize(l_g_pix, 'init_g', method)
-    return Step(program, ['t_image', 't_target_image'], {'l_g_pix': l_g_pix},
-                compiled_for_cpu(program, l_g_pix) if method.on_cpu else None)
+    return Step(program, ['t_image', 't_target_image'], {'l_g_pix': l_g_pix})
 
 
 def d_step(startup, crop_size, real_label, moving_statistics, method):
@@ -172,11 +170,6 @@ def phase_loss(fake, target):
     sub_pixels = fl.reshape(fl.unfold(fake - target, SCALE, SCALE), [-1, SCALE ** 2, height, width])
     means = fl.pool2d(sub_pixels, window, 'avg', window)
     return fl.reduce_mean(fl.square(means - fl.reduce_mean(means, 1, keep_dim=True)))
-
-
-def compiled_for_cpu(program, loss):
-    """For Paddle's parallel executor on one processor. The pre-training gains some 6 % by it, D loses 15 %."""
-    return fluid.CompiledProgram(program).with_data_parallel(loss.name, places=[fluid.CPUPlace()])
 
 
 def minimize(loss, name, method):

@@ -1,0 +1,134 @@
+"""An update by Paddle, for benchmarks/train.py: the article's graph, and this project's with and without rewrites."""
+import os
+import sys
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path[:0] = [ROOT, os.path.join(ROOT, 'tests')]
+
+import command  # noqa: E402
+
+command.import_paddle(int(os.environ['OMP_NUM_THREADS']))
+
+import article  # noqa: E402
+import numpy as np  # noqa: E402
+import paddle.fluid as fluid  # noqa: E402
+from steps import serve  # noqa: E402
+
+import persistables  # noqa: E402
+import programs  # noqa: E402
+import srgan_d  # noqa: E402
+import srgan_g  # noqa: E402
+import vgg19  # noqa: E402
+
+L = fluid.layers
+LEARNING_RATE = 1e-4
+
+
+def resize_networks(sizes):
+    srgan_g.RESIDUAL_BLOCKS, srgan_g.FILTERS, srgan_d.FILTERS = sizes.blocks, sizes.filters, sizes.d_filters
+    vgg19.FILTERS = tuple(sizes.vgg_filters)
+
+
+def ours(on_cpu):
+    def prepare(stage, sizes, feed):
+        resize_networks(sizes)
+        exe, scope = fluid.Executor(fluid.CPUPlace()), fluid.Scope()
+        built = programs.build(sizes.crop, 'pool5', 1e-3, 0, programs.Method(on_cpu))
+        exe.run(built.startup, scope=scope)
+        set_vgg(scope, vgg19.parameter_shapes('pool5'))
+        persistables.set_variable(scope, programs.LEARNING_RATE, np.array([LEARNING_RATE], np.float32))
+        steps = [built.init_g] if stage == 'init' else [built.d, built.g]
+        return lambda: [step.run(exe, scope, feed) for step in steps][-1]['l_g_pix']
+    return prepare
+
+
+def set_vgg(scope, shapes):
+    """Random weights of the size of He's, for zeros, which VGG19 has until it is loaded, are quicker than numbers."""
+    rng = np.random.RandomState(0)
+    for name, shape in shapes.items():
+        std = np.sqrt(2 / np.prod(shape[1:])) if len(shape) == 4 else 0
+        persistables.set_variable(scope, name, rng.normal(0, std, shape).astype(np.float32))
+
+
+# The article's graph, as it was published: parameters with automatic names, G and D anew in each program, layers that
+# feed nothing, VGG19 whole and in every program of G, each Adam on all that its loss reaches in the program.
+
+def as_published(stage, sizes, feed):
+    resize_networks(sizes)
+    exe, scope = fluid.Executor(fluid.CPUPlace()), fluid.Scope()
+    steps = [article_g(sizes, adversarial=False)] if stage == 'init' else [
+        article_d(sizes), article_g(sizes, adversarial=True)]
+    for _, startup, _ in steps:
+        exe.run(startup, scope=scope)
+
+    def update():
+        for program, _, (inputs, loss) in steps:
+            value, = exe.run(program, feed={name: feed[name] for name in inputs}, fetch_list=[loss], scope=scope)
+        return value.item()
+    return update
+
+
+def data(name, side):
+    return L.transpose(L.data(name=name, shape=[side, side, 3], dtype='float32'), perm=[0, 3, 1, 2])
+
+
+def adam(loss, parameters):
+    fluid.optimizer.Adam(learning_rate=LEARNING_RATE, beta1=0.9).minimize(loss, parameter_list=parameters)
+
+
+def parameters_of(program):
+    return [variable.name for variable in program.all_parameters() if variable.trainable]
+
+
+def article_d(sizes):
+    program, startup = fluid.Program(), fluid.Program()
+    with fluid.program_guard(program, startup):
+        fake = article.generator(data('t_image', sizes.crop // 4))
+        before = parameters_of(program)
+        real = L.sigmoid(article.discriminator(data('t_target_image', sizes.crop)))
+        fake = L.sigmoid(article.discriminator(fake))
+        loss = cross_entropy(real, 1.0) + cross_entropy(fake, 0.0)
+        adam(loss, [name for name in parameters_of(program) if name not in before])
+    return program, startup, (['t_image', 't_target_image'], loss)
+
+
+def article_g(sizes, adversarial):
+    program, startup = fluid.Program(), fluid.Program()
+    with fluid.program_guard(program, startup):
+        fake = article.generator(data('t_image', sizes.crop // 4))
+        of_g = parameters_of(program)
+        mse = L.reduce_mean(L.square_error_cost(fake, data('t_target_image', sizes.crop)))
+        maps = [article_vgg(images)[1] for images in (
+            L.image_resize(fake, [224, 224], resample='NEAREST'), data('vgg19_input', 224))]
+        content = 2e-6 * L.reduce_mean(L.square_error_cost(*maps))
+        loss = mse
+        if adversarial:
+            loss = mse + content + 1e-3 * cross_entropy(L.sigmoid(article.discriminator(fake)), 0.0)
+        adam(loss, of_g)
+    return program, startup, (['t_image', 't_target_image', 'vgg19_input'], mse)
+
+
+def article_vgg(images):
+    """-> (classes [N, 1000], pool5)."""
+    n = images
+    for block, (filters, groups) in enumerate(zip(vgg19.FILTERS, vgg19.GROUPS), start=1):
+        for i in range(groups):
+            n = L.conv2d(n, filters, 3, padding=1, act='relu', bias_attr=False,
+                         param_attr=fluid.ParamAttr(name='vgg19_conv%d_%d_weights' % (block, i + 1)))
+        n = L.pool2d(n, pool_size=2, pool_type='max', pool_stride=2)
+    out = n
+    for name, size, act in (('fc6', 4096, 'relu'), ('fc7', 4096, 'relu'), ('fc8', 1000, None)):
+        out = L.fc(out, size, act=act, param_attr=fluid.ParamAttr(name=name + '_weights'),
+                   bias_attr=fluid.ParamAttr(name=name + '_offset'))
+        if act:
+            out = L.dropout(out, dropout_prob=0.5)
+    return out, n
+
+
+def cross_entropy(x, label):
+    labels = L.fill_constant_batch_size_like(x, shape=[-1, 1], dtype='float32', value=label)
+    return L.reduce_mean(L.sigmoid_cross_entropy_with_logits(x, labels))
+
+
+if __name__ == '__main__':
+    serve({'article': as_published, 'plain': ours(False), 'ours': ours(True)})

@@ -1,0 +1,40 @@
+"""How a contestant of benchmarks/train.py runs: one process that makes an update whenever it is told to.
+
+Its arguments are its name, the stage ('init' or 'gan') and the sizes, a JSON object: blocks, filters, d_filters,
+vgg_filters, crop, batch. Each line on its input is an update; each line on its output a JSON object: seconds, l_g_pix
+and peak_mb. The first one comes unasked, of the update that prepares what the others find.
+"""
+import argparse
+import json
+import resource
+import sys
+import time
+
+import numpy as np
+
+
+def serve(contestants):
+    """Run the contestant that the command line names; contestants {name: function of (stage, sizes, feed)}.
+
+    Each function prepares all that can be prepared and returns the update: no arguments -> the pixel loss.
+    """
+    name, stage, sizes = sys.argv[1:4]
+    sizes = argparse.Namespace(**json.loads(sizes))
+    update = contestants[name](stage, sizes, feed_of(sizes))
+    say(update)
+    for _ in sys.stdin:
+        say(update)
+
+
+def say(update):
+    start = time.perf_counter()
+    l_g_pix = update()
+    print(json.dumps({'seconds': time.perf_counter() - start, 'l_g_pix': l_g_pix,
+                      'peak_mb': resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024}), flush=True)
+
+
+def feed_of(sizes):
+    """Random pixels in [-1, 1] for all that a program is fed."""
+    rng = np.random.RandomState(0)
+    sides = {'t_image': sizes.crop // 4, 't_target_image': sizes.crop, 'vgg19_input': 224}
+    return {name: rng.uniform(-1, 1, (sizes.batch, side, side, 3)).astype(np.float32) for name, side in sides.items()}

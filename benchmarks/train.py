@@ -1,0 +1,180 @@
+"""How long an update of the training takes, here and elsewhere, side by side in one run.
+
+    python benchmarks/train.py             pre-training and the adversarial step, in under eight minutes
+    python benchmarks/train.py --quick     networks of a few filters, few turns
+
+PyTorch needs a Python of its own, 3.11:
+
+    python3.11 -m venv .venv-bench && .venv-bench/bin/pip install -r requirements-bench.txt
+
+Pre-training is an update of G on the pixel loss, 16 crops of 96; the adversarial one is D's and then G's on a crop of
+384, with the article's losses, VGG19's pool5 at 224 among them. Pixels are random, and so are weights: neither changes
+the time. Every contestant is a process of its own. They take turns, so that what else the machine does falls on all of
+them alike; a row is the median of its turns, which are fewer where each takes long, and the process's peak memory.
+
+--json: {"processor": NAME, "threads": N, "stages": {"init" and "gan": {CONTESTANT: {"title": TEXT, "seconds": [of
+each turn], "median": S, "peak_mb": N, "l_g_pix": of the first update, "left_out": null or why}}}}.
+"""
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+BENCHMARKS = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(BENCHMARKS)
+sys.path[:0] = [ROOT, BENCHMARKS]
+
+import numpy as np  # noqa: E402
+
+import command  # noqa: E402
+from command import Parser, RunError, positive  # noqa: E402
+
+# The script, and how far the first pixel loss may be from ours, in parts of it; None where the first weights differ.
+CONTESTANTS = {
+    'article': ('paddle_train.py', "the article's graph", None),
+    'plain': ('paddle_train.py', 'train.py without the rewrites for the CPU', 1e-4),
+    'ours': ('paddle_train.py', 'train.py', 0),
+    'torch': ('torch_train.py', 'PyTorch fp32, channels_last', None),
+    'torch-bf16': ('torch_train.py', 'PyTorch bf16, channels_last', None),
+}
+STAGES = {'init': 'pre-training', 'gan': 'D and G'}
+WHOLE = dict(blocks=16, filters=64, d_filters=64, vgg_filters=[64, 128, 256, 512, 512])
+SIZES = {'init': dict(WHOLE, crop=96, batch=16), 'gan': dict(WHOLE, crop=384, batch=1)}
+QUICK = dict(blocks=2, filters=16, d_filters=4, vgg_filters=[4, 4, 8, 8, 8], crop=32, batch=2)
+
+# Seconds: what a contestant may need to get ready or for one turn, and after which sum of its turns it takes no more.
+LIMIT = 90
+SHARE = 12
+# OpenMP's threads spin for a while after their work.
+PAUSE = 0.3
+
+
+def main(argv):
+    parser = Parser(prog='benchmarks/train.py', formatter_class=argparse.RawDescriptionHelpFormatter,
+                    description=__doc__)
+    parser.add_argument('--quick', action='store_true', help='networks of a few filters, few turns')
+    parser.add_argument('--turns', type=positive, metavar='N', help='of each contestant, at most (7; 2 with --quick)')
+    parser.add_argument('--python', metavar='FILE', default=os.path.join(ROOT, '.venv-bench', 'bin', 'python'),
+                        help='the Python with PyTorch (.venv-bench/bin/python)')
+    parser.add_argument('--threads', type=positive, metavar='N', help='of each contestant (all cores)')
+    parser.add_argument('--json', metavar='FILE', help='write all figures for programs')
+    options = parser.parse_args(argv)
+    threads = options.threads or len(os.sched_getaffinity(0))
+    report = {'processor': processor(), 'threads': threads, 'stages': {}}
+    print('%s, %d threads' % (report['processor'], threads))
+    if not os.path.exists(options.python):
+        print('without PyTorch: %s is not there; --help says how to make it' % options.python)
+
+    for stage, title in STAGES.items():
+        sizes = QUICK if options.quick else SIZES[stage]
+        turns = options.turns or (2 if options.quick else 7)
+        report['stages'][stage] = compete(stage, sizes, turns, options.python, threads)
+        print_stage('%s, %d x %d x %d pixels' % (title, sizes['batch'], sizes['crop'], sizes['crop']),
+                    report['stages'][stage])
+    if options.json:
+        with open(options.json, 'w') as file:
+            json.dump(report, file, indent=1)
+    different = [row['title'] for rows in report['stages'].values() for name, row in rows.items()
+                 if not row['left_out'] and not is_like(name, row, rows['ours'])]
+    if different:
+        raise RunError('not the same loss: %s' % ', '.join(different))
+
+
+def is_like(name, row, ours):
+    """Whether a contestant's first pixel loss is ours, as far as one can ask."""
+    tolerance = CONTESTANTS[name][2]
+    return ours['left_out'] or tolerance is None or (
+        abs(row['l_g_pix'] - ours['l_g_pix']) <= tolerance * ours['l_g_pix'])
+
+
+def compete(stage, sizes, turns, python, threads):
+    """Let all contestants of a stage take turns -> {name: its part of the report}."""
+    contestants = [Contestant(name, stage, sizes, python, threads) for name, (script, *_) in CONTESTANTS.items()
+                   if script == 'paddle_train.py' or os.path.exists(python)]
+    try:
+        for contestant in contestants:
+            contestant.prepare()
+        for _ in range(turns):
+            for contestant in contestants:
+                if not contestant.report['left_out'] and sum(contestant.report['seconds']) < SHARE:
+                    time.sleep(PAUSE)
+                    contestant.turn()
+    finally:
+        for contestant in contestants:
+            contestant.end()
+    return {contestant.name: contestant.report for contestant in contestants}
+
+
+class Contestant:
+    """A process of steps.py, and what `report` says of it."""
+
+    def __init__(self, name, stage, sizes, python, threads):
+        self.name, self.process, self.errors = name, None, tempfile.TemporaryFile('w+')
+        script, title, _ = CONTESTANTS[name]
+        self.command_line = [sys.executable if script == 'paddle_train.py' else python,
+                             os.path.join(BENCHMARKS, script), name, stage, json.dumps(sizes)]
+        self.environment = dict(os.environ, OMP_NUM_THREADS=str(threads))
+        self.report = {'title': title, 'seconds': [], 'median': None, 'peak_mb': None, 'l_g_pix': None,
+                       'left_out': None}
+
+    def prepare(self):
+        """Start it and wait for its first update."""
+        self.process = subprocess.Popen(self.command_line, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                        stderr=self.errors, universal_newlines=True, env=self.environment)
+        answer = self.answer()
+        if answer:
+            self.report.update(l_g_pix=answer['l_g_pix'], peak_mb=answer['peak_mb'])
+
+    def turn(self):
+        self.process.stdin.write('\n')
+        self.process.stdin.flush()
+        answer = self.answer()
+        if answer:
+            self.report['seconds'].append(answer['seconds'])
+            self.report.update(median=float(np.median(self.report['seconds'])), peak_mb=answer['peak_mb'])
+
+    def answer(self):
+        """What it says next, within LIMIT; it is left out where nothing comes."""
+        late = threading.Timer(LIMIT, self.process.kill)
+        late.start()
+        line = self.process.stdout.readline()
+        if line:
+            late.cancel()
+            return json.loads(line)
+        self.process.wait()
+        self.errors.seek(0)
+        self.report['left_out'] = ((self.errors.read().strip().splitlines() or ['it ended'])[-1] if late.is_alive()
+                                   else 'more than %d seconds' % LIMIT)
+        late.cancel()
+
+    def end(self):
+        if self.process:
+            self.process.kill()
+            self.process.communicate()
+        self.errors.close()
+
+
+def print_stage(title, rows):
+    """The table of a stage; in the last column a contestant's time in parts of ours."""
+    print('%-44s %8s  %-17s %5s  %8s  %s' % (title, 'seconds', 'fastest - slowest', 'turns', 'peak MB', 'x of ours'))
+    for row in rows.values():
+        if row['left_out']:
+            print('%-44s left out: %s' % (row['title'], row['left_out']))
+        else:
+            ratio = '' if rows['ours']['left_out'] else '%9.2f' % (row['median'] / rows['ours']['median'])
+            print('%-44s %8.3f  %7.3f - %-7.3f %5d  %8d  %s' % (
+                row['title'], row['median'], min(row['seconds']), max(row['seconds']), len(row['seconds']),
+                row['peak_mb'], ratio))
+
+
+def processor():
+    with open('/proc/cpuinfo') as file:
+        return next((line.split(':', 1)[1].strip() for line in file if line.startswith('model name')), 'processor')
+
+
+if __name__ == '__main__':
+    sys.exit(command.run(main))

@@ -1,0 +1,108 @@
+"""The rewrites for the CPU: which operations get them, and that they change no number."""
+import numpy as np
+import paddle.fluid as fluid
+import pytest
+
+import cpu_graph
+import layers
+import persistables
+import programs
+import srgan_d
+import srgan_g
+import vgg19
+
+# Enough pictures and places for the rounding errors of normalised gradients to be small.
+CROP, BATCH = 64, 8
+
+
+@pytest.fixture
+def full_blocks(monkeypatch):
+    """Small networks whose channels fill oneDNN's blocks, as those of the whole ones do."""
+    monkeypatch.setattr(srgan_g, 'RESIDUAL_BLOCKS', 2)
+    monkeypatch.setattr(srgan_g, 'FILTERS', 16)
+    monkeypatch.setattr(srgan_d, 'FILTERS', 16)
+    monkeypatch.setattr(vgg19, 'FILTERS', (16, 16, 16, 16, 16))
+
+
+def is_marked(op):
+    return op.has_attr('use_mkldnn') and op.attr('use_mkldnn')
+
+
+def one_step(name, on_cpu, feed):
+    """(losses, {variable: value}, program) of a step from values that the seed decides, no bias of them zero."""
+    built = programs.build(CROP, 'pool5', 1e-3, 3, programs.Method(on_cpu))
+    exe, scope, step = fluid.Executor(fluid.CPUPlace()), fluid.Scope(), getattr(built, name)
+    exe.run(built.startup, scope=scope)
+    rng = np.random.RandomState(1)
+    for kept in [step.persistables() for step in (built.d, built.g)]:
+        for variable in kept:
+            value = persistables.get_variable(scope, variable)
+            if variable.startswith('vgg19_') and value.ndim == 4:
+                value = rng.normal(0, np.sqrt(2 / np.prod(value.shape[1:])), value.shape)
+            elif variable.endswith(('.b_0', '.b_1', '_offset')):
+                value = rng.normal(0, 0.2, value.shape)
+            persistables.set_variable(scope, variable, value.astype(np.float32))
+    persistables.set_variable(scope, programs.LEARNING_RATE, np.array([1e-3], np.float32))
+    losses = step.run(exe, scope, feed)
+    return losses, {name: persistables.get_variable(scope, name) for name in step.persistables()}, step.program
+
+
+@pytest.mark.parametrize('name', ['init_g', 'd', 'g'])
+def test_a_step_is_that_of_the_plain_graph(name, full_blocks):
+    """Losses, gradients, and what the step leaves: weights, and statistics that have seen the frozen biases."""
+    rng = np.random.RandomState(0)
+    feed = {name: rng.uniform(-1, 1, (BATCH, side, side, 3)).astype(np.float32) for name, side in (
+        ('t_image', CROP // 4), ('t_target_image', CROP), ('vgg19_input', 224))}
+    (losses, plain, _), (fast_losses, fast, program) = [one_step(name, on_cpu, feed) for on_cpu in (False, True)]
+    assert fast_losses == {loss: pytest.approx(value, rel=1e-5) for loss, value in losses.items()}
+    gradients = {variable: value / 0.1 for variable, value in plain.items() if '_%s_moment1' % name in variable}
+    largest = max(np.abs(gradient).max() for gradient in gradients.values())
+    moved = 0
+    for moment, gradient in gradients.items():
+        assert np.abs(fast[moment] / 0.1 - gradient).max() <= 5e-5 * largest, moment
+        weight = moment[:moment.index('_%s_moment1' % name)]
+        # Adam's first step has the gradient's sign alone, and one of a rounding error has any.
+        sure = np.abs(gradient) > 1e-3 * largest
+        moved += sure.sum()
+        assert np.allclose(fast[weight][sure], plain[weight][sure], rtol=1e-5, atol=1e-6), weight
+    assert moved > 100
+    for variable in set(plain) - set(gradients):
+        if variable.endswith(('.w_1', '.w_2', '.w_4', '.w_5')) and 'moment' not in variable:
+            assert np.allclose(fast[variable], plain[variable], rtol=1e-5, atol=1e-6), variable
+    convolutions = [op for op in program.global_block().ops if op.type == 'conv2d']
+    assert all(is_marked(op) for op in convolutions)
+    # D's from 8 x 8 to 4 x 4, of real and of generated pictures, does not pay for it.
+    in_nchw = [op for op in convolutions if op.attr('data_format') == 'NCHW']
+    assert {op.input('Filter')[0] for op in in_nchw} <= {'h3/c.w_0', 'res/c3.w_0'}
+    assert name != 'g' or all(is_marked(op) for op in program.global_block().ops if op.type == 'pool2d')
+
+
+def following(filters, op_type, bias_is_frozen=True):
+    """The operations that for_cpu leaves of a convolution with `filters`, its bias, and what follows them."""
+    program = fluid.Program()
+    with fluid.program_guard(program, fluid.Program()), fluid.unique_name.guard():
+        n = layers.conv2d(fluid.data('image', [None, 16, 8, 8]), filters, 3, 'c', 0.1, normalised=bias_is_frozen)
+        if op_type == 'batch_norm':
+            layers.batch_norm(n, 'bn')
+        else:
+            getattr(fluid.layers, op_type)(n, **({'pool_size': 2} if op_type == 'pool2d' else {}))
+    cpu_graph.for_cpu(program)
+    return program.global_block().ops
+
+
+@pytest.mark.parametrize('op_type', ['relu', 'leaky_relu', 'pool2d'])
+def test_what_follows_a_convolution_stays_in_its_layout_where_the_blocks_are_full(op_type):
+    """oneDNN writes whole blocks, and Paddle gives a map the memory of its own channels."""
+    assert [(op.type, is_marked(op)) for op in following(32, op_type)] == [('conv2d', True), (op_type, True)]
+    assert [(op.type, is_marked(op)) for op in following(24, op_type)] == [('conv2d', True), (op_type, False)]
+
+
+def test_normalisation_is_not_onednns():
+    """Its gradients of scale and shift would be zero."""
+    assert [(op.type, is_marked(op)) for op in following(32, 'batch_norm')] == [('conv2d', True), ('batch_norm', False)]
+
+
+def test_a_bias_that_is_trained_stays_an_operation_and_a_frozen_one_does_not():
+    trained, frozen = following(32, 'relu', bias_is_frozen=False), following(32, 'relu')
+    assert [op.type for op in trained] == ['conv2d', 'elementwise_add', 'relu'] and not is_marked(trained[2])
+    assert frozen[0].input('Bias') == ['c.b_0']

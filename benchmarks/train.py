@@ -48,7 +48,7 @@ QUICK = dict(blocks=2, filters=16, d_filters=4, vgg_filters=[4, 4, 8, 8, 8], cro
 
 # Seconds: what a contestant may need to get ready or for one turn, and after which sum of its turns it takes no more.
 LIMIT = 90
-SHARE = 12
+SHARE = 20
 # OpenMP's threads spin for a while after their work.
 PAUSE = 0.3
 

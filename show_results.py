@@ -1,14 +1,18 @@
-"""Show the samples of a training: low resolution, high resolution and generated, side by side.
+"""Show the samples of a training: low resolution, bicubic, generated and high resolution, side by side.
 
     python show_results.py                          the newest sample in output/
     python show_results.py --stage init --epoch 10  a certain one
     python show_results.py --timeline               the generated picture at each saved epoch, in one row
+    python show_results.py --html                   a page with a slider between them, curves and settings
 
-Writes output/results.png, and opens a window where there is a display.
+Writes output/results.png, with the detail that bicubic gets most wrong enlarged and PSNR-Y under the pictures, and
+opens a window where there is a display; in a notebook, `%run show_results.py` shows it there. --html writes
+output/results.html, one file that needs no network.
 """
 import argparse
 import collections
 import glob
+import json
 import os
 import re
 import sys
@@ -18,9 +22,11 @@ import numpy as np
 from PIL import Image
 
 import command
+import evaluate
+import results_page
 
-# Pixels a panel, title included: a sample of 384 x 384 is shown pixel by pixel.
-PANEL, TITLE, GAP, DPI = 384, 40, 12, 100
+# In pixels: a sample of 384 x 384 is shown pixel by pixel.
+PANEL, TITLE, CAPTION, GAP, DPI = 384, 48, 32, 12, 100
 LONGEST_TIMELINE = 10
 
 Sample = collections.namedtuple('Sample', 'stage epoch prefix time')
@@ -33,6 +39,9 @@ def main(argv):
     parse.add_argument('--epoch', type=int, metavar='N', help='the sample of this epoch')
     parse.add_argument('--stage', choices=('init', 'gan'), help='of the pre-training, or of the adversarial training')
     parse.add_argument('--timeline', action='store_true', help='the generated picture at each saved epoch')
+    parse.add_argument('--html', action='store_true', help='a page for a browser, with all epochs')
+    parse.add_argument('--models', metavar='DIR', default='models',
+                       help='the folder of the run, whose settings the page tells (models)')
     options = parse.parse_args(argv)
 
     samples = [sample for sample in find_samples(options.output)
@@ -42,8 +51,12 @@ def main(argv):
                           ' of epoch %d' % options.epoch if options.epoch is not None else ''])
         raise command.UsageError('%s has no sample%s; `python train.py` makes them' % (options.output, wanted))
 
+    if options.html:
+        print(write_page(samples, options))
+        return 0
     with_window = use_display()
-    figure = draw(timeline(samples) if options.timeline else panels(max(samples, key=lambda sample: sample.time)))
+    newest = max(samples, key=lambda sample: sample.time)
+    figure = draw(views(thinned(samples) if options.timeline else [newest]))
     path = os.path.join(options.output, 'results.png')
     figure.savefig(path + '.new', format='png', dpi=DPI)
     os.replace(path + '.new', path)
@@ -66,17 +79,46 @@ def find_samples(folder):
     return sorted(samples, key=lambda sample: (sample.stage == 'gan', sample.epoch))
 
 
-def panels(sample):
-    """The article's figure: (title, uint8 [H, W, 3]) of each panel."""
-    return [('Low resolution', read(sample, '96')), ('High resolution', read(sample, '384')),
-            ('Generated, %s' % name_of(sample), read(sample, 'G'))]
+def views(samples):
+    """The results_page.Views of samples of one picture, in the order of the training."""
+    generated = [('Generated, %s' % name_of(sample), read(sample, 'G')) for sample in samples]
+    return results_page.views(read(samples[-1], '96'), generated, read(samples[-1], '384'))
 
 
-def timeline(samples):
-    """The generated picture of the samples, evenly thinned where they are many, between its two originals."""
+def thinned(samples):
+    """At most LONGEST_TIMELINE of the samples, evenly, with the first and the last."""
     chosen = sorted({int(round(index)) for index in np.linspace(0, len(samples) - 1, LONGEST_TIMELINE)})
-    rows = [(name_of(samples[index]), read(samples[index], 'G')) for index in chosen]
-    return ([('Low resolution', read(samples[-1], '96'))] + rows + [('High resolution', read(samples[-1], '384'))])
+    return [samples[index] for index in chosen]
+
+
+def write_page(samples, options):
+    """Write results.html of the samples, in the order of the training -> its path."""
+    text = results_page.page('SRGAN: what the training made', [('The held-out picture', views(thinned(samples)))],
+                             read_bytes(os.path.join(options.output, 'curves.png')), settings_of(options))
+    path = os.path.join(options.output, 'results.html')
+    with open(path + '.new', 'w', encoding='utf-8') as file:
+        file.write(text)
+    os.replace(path + '.new', path)
+    return path
+
+
+def settings_of(options):
+    """The settings of the run in --models, or None where it is another one than that of --output."""
+    text = read_bytes(os.path.join(options.models, 'settings.json'))
+    try:
+        settings = json.loads(text.decode())
+        return settings if os.path.realpath(settings['output']) == os.path.realpath(options.output) else None
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return None
+
+
+def read_bytes(path):
+    """The content of a file, or None where there is none."""
+    try:
+        with open(path, 'rb') as file:
+            return file.read()
+    except FileNotFoundError:
+        return None
 
 
 def name_of(sample):
@@ -92,7 +134,9 @@ def read(sample, kind):
 
 
 def use_display():
-    """Choose matplotlib's back end; -> whether it can open a window."""
+    """Choose matplotlib's back end; -> whether it can show a figure, in a window or in the notebook that runs this."""
+    if 'ipykernel' in sys.modules:
+        return True
     if sys.platform.startswith('linux') and not (os.environ.get('DISPLAY') or os.environ.get('WAYLAND_DISPLAY')):
         matplotlib.use('Agg')
         return False
@@ -106,17 +150,26 @@ def use_display():
     return matplotlib.get_backend().lower() != 'agg'
 
 
-def draw(pictures):
-    """A figure with one row of titled pictures, each in a square of PANEL pixels."""
+def draw(shown):
+    """A figure of Views, low resolution first and high last: each in a square of PANEL pixels, its detail beneath."""
     import matplotlib.pyplot as plt
-    width = len(pictures) * (PANEL + GAP) + GAP
-    height = PANEL + TITLE + GAP
+    left, top, right, bottom = evaluate.find_detail(shown[-1].image, shown[1].image)
+    width = len(shown) * (PANEL + GAP) + GAP
+    height = TITLE + PANEL + CAPTION + PANEL + GAP
     figure = plt.figure('SRGAN', figsize=(width / DPI, height / DPI), dpi=DPI)
-    for index, (title, picture) in enumerate(pictures):
-        axes = figure.add_axes([(GAP + index * (PANEL + GAP)) / width, GAP / height, PANEL / width, PANEL / height])
-        axes.imshow(picture, interpolation='nearest')
-        axes.set_title(title, fontsize=14, fontweight='bold')
-        axes.axis('off')
+    for index, view in enumerate(shown):
+        scale = view.image.shape[0] / shown[-1].image.shape[0]
+        rows, columns = [slice(int(scale * first), int(scale * last)) for first, last in ((top, bottom), (left, right))]
+        for picture, below in ((view.image, GAP + PANEL + CAPTION), (view.image[rows, columns], GAP)):
+            axes = figure.add_axes([(GAP + index * (PANEL + GAP)) / width, below / height,
+                                    PANEL / width, PANEL / height])
+            axes.imshow(picture, interpolation='nearest')
+            axes.axis('off')
+            if picture is view.image:
+                axes.set_title(view.label.replace(', ', '\n'), fontsize=11, fontweight='bold')
+                if view.psnr is not None:
+                    axes.annotate('PSNR-Y %.2f dB' % view.psnr, (0.5, 0), (0, -4), 'axes fraction', 'offset points',
+                                  fontsize=11, ha='center', va='top')
     return figure
 
 

@@ -1,0 +1,195 @@
+"""docs/ says what the code does; and the traps of Paddle in it that no other module of tests holds."""
+import ast
+import json
+import os
+import re
+import struct
+import subprocess
+import sys
+import zipfile
+
+import numpy as np
+import pytest
+from conftest import QUICK, ROOT
+
+import persistables
+import programs
+import run_log
+import settings
+import srgan_g
+
+sys.path.insert(0, os.path.join(ROOT, 'docs'))
+import draw_layout  # noqa: E402
+import draw_programs  # noqa: E402
+
+PAGES = sorted(name for name in os.listdir(os.path.join(ROOT, 'docs')) if name.endswith('.md'))
+
+
+def read(*path):
+    with open(os.path.join(ROOT, *path), encoding='utf-8') as file:
+        return file.read()
+
+
+def rows(page):
+    """The cells of all rows of a page's tables."""
+    return [[cell.strip() for cell in line.strip('|').split('|')] for line in page.splitlines()
+            if line.startswith('|') and not line.startswith('| ---')]
+
+
+def defines(path, names):
+    """Whether a module has a function or class of that name, or one inside the other."""
+    nodes = ast.parse(read(path)).body
+    for name in names:
+        found = [node for node in nodes if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and node.name == name]
+        if not found:
+            return False
+        nodes = found[0].body
+    return True
+
+
+# All pages
+
+@pytest.mark.parametrize('name', PAGES)
+def test_what_a_page_names_exists(name):
+    """What it links to, modules, and what it calls `module.name`."""
+    page = read('docs', name)
+    for link in re.findall(r'\]\(([^):]+)\)', page):
+        assert os.path.exists(os.path.join(ROOT, 'docs', link)), link
+    for path in re.findall(r'`((?:\w+/)?\w+\.py)`', page):
+        assert os.path.exists(os.path.join(ROOT, path)), path
+    for module, name in re.findall(r'`([a-z]\w+)\.(\w+)`', page):
+        if os.path.exists(os.path.join(ROOT, module + '.py')) and name not in ('py', 'json'):
+            assert re.search(r'^((def|class) )?%s\b' % name, read(module + '.py'), re.MULTILINE), (module, name)
+
+
+def test_readme_links_to_every_page():
+    assert {'docs/' + name for name in PAGES} <= set(re.findall(r'\]\((docs/\w+\.md)\)', read('README.md')))
+
+
+# traps.md
+
+def test_each_trap_has_its_function_and_its_test():
+    page = read('docs', 'traps.md')
+    functions = {row[0]: row[-1].strip('`') for row in rows(page) if row[0]}
+    tests = dict(re.findall(r'^(\d+)\. `(.*)`$', page, re.MULTILINE))
+    assert len(functions) > 20 and list(functions) == list(tests)
+    for number, function in functions.items():
+        module, *names = function.split('.')
+        assert defines(module + '.py', names), function
+        path, *names = tests[number].split('::')
+        assert defines(path, names), tests[number]
+
+
+# layout.md
+
+def test_the_layout_is_that_of_the_imports():
+    page = read('docs', 'layout.md')
+    assert draw_layout.with_drawing(page) == page, 'python docs/draw_layout.py brings it up to date'
+
+
+def test_every_module_has_one_subject_and_arrows_go_one_way():
+    graph = draw_layout.imports()
+    assert sorted(module for modules in draw_layout.SUBJECTS.values() for module in modules) == sorted(graph)
+    for one_way in (graph, draw_layout.subjects_graph(graph)):
+        for start, others in one_way.items():
+            assert not [other for other in others if start in draw_layout.reached(one_way, other)], start
+
+
+# programs.md
+
+@pytest.fixture(scope='module')
+def facts():
+    return draw_programs.facts()
+
+
+def test_the_table_of_programs_is_that_of_the_programs(facts):
+    page = read('docs', 'programs.md')
+    assert [row for row in draw_programs.table(facts) if row not in page.splitlines()] == []
+    assert facts['g'].updates == ['G'] and facts['g'].leaves == ['D', 'VGG19']
+
+
+def test_the_picture_of_the_programs_is_drawn_from_them(facts):
+    """As they are, and by the script as it is."""
+    picture = read('docs', 'programs.svg')
+    assert len(picture) < 300000
+    assert draw_programs.svg(facts) == picture, 'python docs/draw_programs.py draws it anew'
+
+
+# formats.md
+
+def test_every_column_of_the_log_is_described():
+    columns = [re.findall(r'`(\w+)`', row[0]) for row in rows(read('docs', 'formats.md').split('**`log.csv`**')[1])]
+    assert tuple(name for names in columns for name in names) == run_log.COLUMNS
+
+
+def test_a_variables_file_is_as_described():
+    """Read by the page alone."""
+    table = [row for row in rows(read('docs', 'formats.md')) if re.match(r'\d', row[0])]
+    letters = ''.join({'uint32': 'I', 'uint64': 'Q', 'int32': 'i'}[row[1]] for row in table[:-2])
+    assert [row[0] for row in table] == [
+        str(struct.calcsize('<' + letters[:count])) for count in range(len(letters) + 1)] + ['20 + n']
+    array = np.arange(6, dtype=np.float32).reshape(2, 3)
+    data = persistables.encode(array)
+    *versions, length = struct.unpack_from('<' + letters, data)
+    assert versions == [0, 0, 0]
+    # Field 1 is a number, field 2 the sides: a byte each here, behind one for the field.
+    assert data[20:20 + length] == bytes([1 << 3, 5, 2 << 3, 2, 2 << 3, 3])
+    assert data[20 + length:] == array.tobytes()
+
+
+def test_what_a_run_leaves_is_described(run, data, tmp_path):
+    """Its files, the names of its settings, and what its state says of where it stands."""
+    assert run('train.py', *QUICK, '--epoch-updates', '1', '--ema', '0.9', '--val', 'data').code == 0
+    page = read('docs', 'formats.md')
+    for path in [*(tmp_path / 'models').iterdir(), *(tmp_path / 'output').iterdir()]:
+        name = re.sub(r'\d+', 'N', path.name, count=1) if path.name.startswith('epoch') else path.name
+        assert re.sub(r'epoch_.*(_\d+\.jpg)', r'...\1', name) + ('/' if path.is_dir() else '') in page, path
+    kept = json.loads((tmp_path / 'models' / 'settings.json').read_text())
+    assert set(kept) == {'recipe', *settings.DEFAULTS, *settings.RECIPES['demo']}
+    with zipfile.ZipFile(str(tmp_path / 'models' / 'state.npz')) as archive:
+        manifest = json.loads(archive.read(archive.namelist()[-1]).decode())
+        names = {name[:-len('.npy')] for name in archive.namelist()[:-1]}
+    assert set(manifest) == {'variables', 'position'} and set(manifest['variables']) == names
+    assert all('`%s`' % name in page for name in manifest['position'])
+    assert {'learning_rate', 'out.w_0', 'ho/fc2.w_0', 'average/out.w_0', 'average/updates'} <= names
+
+
+# Traps
+
+def test_the_learning_rate_is_set_from_outside_and_counts_nothing(monkeypatch):
+    monkeypatch.setattr(srgan_g, 'RESIDUAL_BLOCKS', 1)
+    for step in programs.build(32, 'mse', 1e-3, 0, programs.Method(on_cpu=False))[1:4]:
+        operations = step.program.global_block().ops
+        rates = {op.input('LearningRate')[0] for op in operations if op.type == 'adam'}
+        assert rates == {programs.LEARNING_RATE}
+        assert not [op for op in operations if programs.LEARNING_RATE in op.output_arg_names or op.type == 'increment']
+
+
+def after_import(words):
+    """What a process of its own prints that imports Paddle with three threads."""
+    code = 'import command; command.import_paddle(3); import os, paddle.fluid as fluid; ' + words
+    return json.loads(subprocess.run([sys.executable, '-c', code], cwd=ROOT, stdout=subprocess.PIPE, check=True,
+                                     env={name: value for name, value in os.environ.items()
+                                          if name != 'OMP_NUM_THREADS' and not name.startswith('FLAGS_')}).stdout)
+
+
+def test_paddle_computes_with_the_threads_that_it_is_given():
+    """Its own number, and OpenMP's, which is read when its library is loaded."""
+    own, openmp = after_import(
+        'import ctypes; '
+        'library = next(line.split()[-1] for line in open("/proc/self/maps") if "libiomp5" in line); '
+        'print([fluid.core.globals()["FLAGS_paddle_num_threads"], ctypes.CDLL(library).omp_get_max_threads()])')
+    assert (own, openmp) == (3, 3)
+
+
+def test_paddle_locks_no_memory():
+    locked = after_import(
+        'fluid.layers.fill_constant([1], "float32", 0.0); '
+        'fluid.Executor(fluid.CPUPlace()).run(fluid.default_main_program()); '
+        'print(next(int(line.split()[1]) for line in open("/proc/self/status") if "VmLck" in line))')
+    assert locked < 1000
+
+
+def test_a_variable_that_finds_no_room_on_the_disk_is_an_error():
+    with pytest.raises(OSError, match='No space left'):
+        persistables.write_variable('/dev', 'full', np.zeros(3, np.float32))

@@ -81,8 +81,12 @@ def find_samples(folder):
 
 def views(samples):
     """The results_page.Views of samples of one picture, in the order of the training."""
+    lr, hr = read(samples[-1], '96'), read(samples[-1], '384')
+    if hr.shape[:2] != tuple(results_page.SCALE * side for side in lr.shape[:2]):
+        raise command.UsageError('%s384.jpg is not four times %s96.jpg; choose another sample by --epoch' % (
+            samples[-1].prefix, samples[-1].prefix))
     generated = [('Generated, %s' % name_of(sample), read(sample, 'G')) for sample in samples]
-    return results_page.views(read(samples[-1], '96'), generated, read(samples[-1], '384'))
+    return results_page.views(lr, generated, hr)
 
 
 def thinned(samples):

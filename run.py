@@ -23,7 +23,7 @@ from vgg19 import parameter_shapes
 STATE = 'state.npz'
 BEST = 'best_g'
 MODEL_FILES = ('settings.json', STATE, 'g_models*', 'd_models*', BEST + '*')
-OUTPUT_FILES = ('epoch_*.jpg', 'log.csv', 'curves.png', 'results.png', 'visualdl')
+OUTPUT_FILES = ('epoch_*.jpg', 'log.csv', 'curves.png', 'results.png', 'results.html', 'visualdl')
 
 
 class Run:

@@ -14,7 +14,7 @@ EVERYBODYS = 'command'
 SUBJECTS = {
     'Training': ('train', 'run', 'steering', 'run_log', 'visual_log', 'plan', 'settings', 'validation'),
     'Measuring': ('evaluate', 'metrics', 'lpips'),
-    'Looking': ('show_results', 'results_page', 'draw_networks'),
+    'Looking': ('show_results', 'results_page'),
     'G in use': ('upscale', 'engine', 'int8', 'inference_graph', 'tiles'),
     'Programs': ('programs', 'cpu_graph'),
     'Pictures': ('archives', 'readers', 'picture', 'data_utils', 'png'),

@@ -14,6 +14,8 @@ import settings as run_settings
 
 STAGES = ('init', 'gan')
 TITLES = {'init': 'pre-training', 'gan': 'training'}
+# How the names of an epoch's samples begin, as the article has them.
+SAMPLES = {'init': 'epoch_init_%d_', 'gan': 'epoch_%d_'}
 
 
 class Stage:

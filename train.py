@@ -22,7 +22,7 @@ import settings as run_settings
 import steering
 import visual_log
 from metrics import psnr_y
-from plan import STAGES, TITLES, Stage, forecast
+from plan import SAMPLES, STAGES, TITLES, Stage, forecast
 from readers import Readers
 from run_log import RunLog
 
@@ -185,9 +185,8 @@ def console_line(row, n_epoch):
 
 def write_sample(folder, stage, epoch, sample, sr):
     """The article's three pictures of an epoch: low resolution, high resolution, generated."""
-    prefix = 'epoch_init_' if stage == 'init' else 'epoch_'
     for kind, image in (('96', sample[0]), ('384', sample[1]), ('G', sr)):
-        data_utils.write_jpeg(os.path.join(folder, '%s%d_%s.jpg' % (prefix, epoch, kind)), image)
+        data_utils.write_jpeg(os.path.join(folder, '%s%s.jpg' % (SAMPLES[stage] % epoch, kind)), image)
 
 
 def progress_bar(stage, done):

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from command import UsageError
-from plan import STAGES
+from plan import SAMPLES, STAGES
 
 FOLDER = 'visualdl'
 
@@ -40,11 +40,10 @@ class VisualLog:
         writer = self.writers[stage]
         for name in set(row) - {'stage', 'epoch', 'update'}:
             writer.add_scalar(tag=name, value=row[name], step=row['update'])
-        sample = os.path.join(self.output, 'epoch_%s%d_G.jpg' % ('init_' if stage == 'init' else '', epoch))
+        sample = os.path.join(self.output, SAMPLES[stage] % epoch + 'G.jpg')
         if os.path.exists(sample):
             with Image.open(sample) as image:
                 writer.add_image(tag='generated', img=np.asarray(image), step=row['update'])
-
         writer.flush()
 
     def folder(self, stage):

@@ -10,10 +10,8 @@ import tarfile
 import zipfile
 import zlib
 
-from tqdm import tqdm
-
 import command
-from command import RunError, UsageError
+from command import Bar, RunError, UsageError
 from data_utils import EXTENSIONS
 
 SUFFIXES = ('.zip', '.tar', '.tar.gz', '.tgz', '.tar.bz2', '.tar.xz')
@@ -75,8 +73,7 @@ def extract(path, folder):
             if size > free:
                 raise RunError('%s: its pictures take %d MB, and the disk has %d MB left' % (
                     path, size >> 20, free >> 20))
-            with tqdm(total=size, unit='B', unit_scale=True, desc=os.path.basename(path), leave=False,
-                      disable=not sys.stderr.isatty()) as bar:
+            with Bar(total=size, unit='B', unit_scale=True, desc=os.path.basename(path)) as bar:
                 for name, size, open_picture in pictures:
                     target = os.path.join(folder, name)
                     os.makedirs(os.path.dirname(target), exist_ok=True)

@@ -14,8 +14,6 @@ import os
 import sys
 import time
 
-import tqdm
-
 import command
 import data_utils
 import settings as run_settings
@@ -190,9 +188,8 @@ def write_sample(folder, stage, epoch, sample, sr):
 
 
 def progress_bar(stage, done):
-    """A bar over a stage's updates that leaves no trace; none where the output is not a terminal."""
-    return tqdm.tqdm(total=stage.updates, initial=done, desc=TITLES[stage.name], unit='update', leave=False,
-                     dynamic_ncols=True, disable=not sys.stderr.isatty())
+    """A bar over a stage's updates."""
+    return command.Bar(total=stage.updates, initial=done, desc=TITLES[stage.name], unit='update')
 
 
 if __name__ == '__main__':

@@ -31,7 +31,6 @@ import time
 import cv2
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 import command
 from command import Parser, RunError, UsageError, positive
@@ -182,7 +181,7 @@ def main(argv):
             count.update(enlarge_file(source, destination, model, options))
         except (UnreadableImage, OSError, MemoryError) as error:
             count['failed'] += 1
-            tqdm.write('failed: %s' % (error if isinstance(error, UnreadableImage) else '%s: %s' % (
+            command.Bar.write('failed: %s' % (error if isinstance(error, UnreadableImage) else '%s: %s' % (
                 source, getattr(error, 'strerror', None) or 'not enough memory')), file=sys.stderr)
     print(summary(count, time.time() - start))
     if count['failed']:
@@ -278,8 +277,8 @@ def enlarge_file(source, destination, model, options):
     if ending == '.jpg' and SCALE * max(height, width) > JPEG_SIDE:
         raise UnreadableImage('%s: JPEG has at most %d pixels a side; --format png' % (source, JPEG_SIDE))
     if picture.note:
-        tqdm.write('%s: %s' % (source, picture.note))
-    bar = functools.partial(tqdm, desc=os.path.basename(source), unit='tile', leave=False, disable=None)
+        command.Bar.write('%s: %s' % (source, picture.note))
+    bar = functools.partial(command.Bar, desc=os.path.basename(source), unit='tile')
     enlarged = strips(picture, model, options.tile, options.ensemble, bar)
     os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
     replace_file(path, lambda file: write_picture(file, enlarged, (SCALE * width, SCALE * height), picture, ending))

@@ -22,8 +22,6 @@ import urllib.request
 import zipfile
 
 import numpy as np
-import tqdm
-
 import command
 import packages
 import persistables
@@ -363,8 +361,8 @@ def download_rest(url, path):
         have = 0
     length = response.headers['Content-Length']
     total = have + int(length) if length else None
-    with response, open(path, 'ab' if have else 'wb') as file, tqdm.tqdm(
-            desc='VGG19', total=total, initial=have, unit='B', unit_scale=True, leave=False, disable=None) as bar:
+    with response, open(path, 'ab' if have else 'wb') as file, command.Bar(
+            desc='VGG19', total=total, initial=have, unit='B', unit_scale=True) as bar:
         try:
             for block in iter(lambda: response.read(1 << 16), b''):
                 file.write(block)

@@ -1,0 +1,23 @@
+"""What every command shares, where no command's own tests hold it."""
+import os
+import subprocess
+import sys
+
+from conftest import ROOT
+
+INTERRUPTED = '''
+import sys
+import command
+
+def interrupted(*_, **__):
+    raise KeyboardInterrupt
+
+command.tqdm.tqdm.__init__ = interrupted
+sys.exit(command.run(lambda _: command.Bar(total=1), []))
+'''
+
+
+def test_ctrl_c_while_a_progress_bar_is_made_is_one_line():
+    process = subprocess.run([sys.executable, '-c', INTERRUPTED], env={**os.environ, 'PYTHONPATH': ROOT},
+                             stderr=subprocess.PIPE, universal_newlines=True)
+    assert process.returncode == 130 and process.stderr == 'error: stopped\n'

@@ -11,8 +11,9 @@ import zipfile
 import zlib
 
 import command
-from command import Bar, RunError, UsageError
+from command import RunError, UsageError
 from data_utils import EXTENSIONS
+from progress import Bar
 
 SUFFIXES = ('.zip', '.tar', '.tar.gz', '.tgz', '.tar.bz2', '.tar.xz')
 

@@ -8,8 +8,6 @@ import signal
 import sys
 import threading
 
-import tqdm
-
 
 class UsageError(ValueError):
     """The user's mistake: one line that says what, which file or option, and what to do. Exit code 2."""
@@ -64,15 +62,6 @@ def complain(message, exit_code):
     sys.stdout.flush()
     print('error: %s' % message, file=sys.stderr)
     return exit_code
-
-
-class Bar(tqdm.tqdm):
-    """A progress bar that leaves no trace; none where the error output is no terminal."""
-
-    disable = True  # until it is made: a Ctrl-C within __init__ would make __del__ print an AttributeError
-
-    def __init__(self, *args, **options):
-        super().__init__(*args, leave=False, dynamic_ncols=True, disable=not sys.stderr.isatty(), **options)
 
 
 class StopSignals:

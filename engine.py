@@ -11,6 +11,7 @@ import paddle.fluid as fluid
 
 import checkpoint
 import int8
+import networks
 from command import UsageError
 from data_utils import EMBEDDED_SAMPLE, embedded, standardized
 from inference_graph import Graph, body, body_reach, convolutions, tail, whole
@@ -33,15 +34,15 @@ CALIBRATION = 'int8.json'
 CACHE = os.path.join(os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache'), 'srgan-paddle')
 
 
-def load(path, precision='auto'):
+def load(path, precision='auto', strength=None):
     """The Engine of the network `path`, a directory with G's persistables or a .npz.
 
     precision: 'fp32', 'int8', or 'auto' for int8 where it is as good (FIDELITY) and this processor fast at it.
-    Where int8 is not to be had, `note` of the Engine says why it is fp32. Raises UsageError where `path` is not a
-    whole G.
+    strength: see read. Where int8 is not to be had, `note` of the Engine says why it is fp32. Raises UsageError where
+    `path` is not a whole G.
     """
     keep_freed_memory()
-    network = checkpoint.load_network(path, variables_of(SRGAN_g, [None, 3, None, None]))
+    network = read(path, strength)
     layers = convolutions(network)
     fp32 = Fp32Network(layers)
     if precision == 'fp32':
@@ -49,7 +50,7 @@ def load(path, precision='auto'):
     note = int8.unsupported()
     if not note:
         try:
-            largest, fidelity = calibration(path, network, layers, fp32)
+            largest, fidelity = calibration(path if strength is None else None, network, layers, fp32)
         except UsageError as error:
             note = 'int8 cannot be calibrated: %s' % error
         else:
@@ -57,6 +58,21 @@ def load(path, precision='auto'):
                 return Engine(int8.Int8Network(layers, largest), fp32)
             note = 'in int8 this network reaches %.1f dB of its fp32 picture, less than %d' % (fidelity, FIDELITY)
     return Engine(fp32, fp32, note)
+
+
+def read(path, strength=None):
+    """G's variables {name: array}. Raises UsageError where `path` is not a whole G.
+
+    With a `strength` they are mixed with those of pretrained/srresnet, from which pretrained/srgan was trained: 0 is
+    SRResNet, 1 the network. Between such networks a line of weights is a line of pictures (Wang et al., Deep Network
+    Interpolation, CVPR 2019).
+    """
+    names = variables_of(SRGAN_g, [None, 3, None, None])
+    network = checkpoint.load_network(path, names)
+    if strength is None:
+        return network
+    faithful = checkpoint.load_network(networks.find('srresnet'), names)
+    return {name: faithful[name] + np.float32(strength) * (array - faithful[name]) for name, array in network.items()}
 
 
 def keep_freed_memory():
@@ -74,12 +90,12 @@ def keep_freed_memory():
 def calibration(path, network, layers, fp32):
     """(what int8.calibrate finds, dB of the int8 picture against the one in fp32) for a network.
 
-    Kept in the network's directory, or in CACHE where `path` is a file or may not be written.
+    Kept in the network's directory, or in CACHE where `path` is a file, may not be written, or is None.
     """
     digest = hashlib.sha256()
     for name in sorted(network):
         digest.update(np.ascontiguousarray(network[name]))
-    places = [os.path.join(path, CALIBRATION)] if os.path.isdir(path) else []
+    places = [os.path.join(path, CALIBRATION)] if path and os.path.isdir(path) else []
     places.append(os.path.join(CACHE, '%s.%s' % (digest.hexdigest(), CALIBRATION)))
     for place in places:
         try:
@@ -111,14 +127,13 @@ def keep(places, text):
             pass
 
 
-def export(path, directory):
-    """Write the network `path` as a Paddle inference model for pictures of any size and any device.
+def export(path, directory, strength=None):
+    """Write the network `path`, mixed as read does, as a Paddle inference model for pictures of any size, any device.
 
     directory/__model__ and directory/params: t_image [N, 3, H, W] -> [N, 3, 4H, 4W], both in [-1, 1].
     Raises UsageError where `path` is not a whole G, OSError.
     """
-    network = checkpoint.load_network(path, variables_of(SRGAN_g, [None, 3, None, None]))
-    graph, t_image, test_im = whole(convolutions(network), fused=False)
+    graph, t_image, test_im = whole(convolutions(read(path, strength)), fused=False)
     with fluid.scope_guard(graph.scope):
         fluid.io.save_inference_model(directory, [t_image.name], [test_im], fluid.Executor(fluid.CPUPlace()),
                                       main_program=graph.program, params_filename='params')

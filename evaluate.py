@@ -29,9 +29,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 import command
 import metrics
+import networks
 from command import Parser, RunError, UsageError, positive
 from data_utils import EXTENSIONS, UnreadableImage, bicubic_resize, list_images, read_image
-from upscale import SCALE, TRAINED, default_model, find_model, upscale
+from upscale import SCALE, upscale
 
 # What LPIPS needs, as a multiple of SCALE; without --lpips too, so that its means are over the same pictures.
 SMALLEST = 32
@@ -95,7 +96,7 @@ def parse(argv):
     parser.add_argument('--data', metavar='DIR', required=True, help='folder of pictures, with its sub-folders')
     parser.add_argument('--model', metavar='DIR', nargs='+', action='append',
                         help='networks, each a directory, a .npz, srgan or srresnet of pretrained/ (%s, else srgan); '
-                        'bicubic for no network' % TRAINED)
+                        'bicubic for no network' % networks.TRAINED)
     parser.add_argument('--lpips', action='store_true', help='measure LPIPS too; fetches its weights once')
     parser.add_argument('--json', metavar='FILE', help='write the scores for programs')
     parser.add_argument('--csv', metavar='FILE', help='write the scores for spreadsheets')
@@ -104,8 +105,8 @@ def parse(argv):
     parser.add_argument('--threads', type=positive, metavar='N', help='for computing (all cores)')
     options = parser.parse_args(argv)
     if options.model is None:
-        options.model = [[default_model() or 'bicubic']]
-    options.model = [find_model(name) for names in options.model for name in names if name != 'bicubic']
+        options.model = [[networks.default()]]
+    options.model = [networks.find(name) for names in options.model for name in names if name != 'bicubic']
     for path in (options.json, options.csv):
         if path and (os.path.isdir(path) or not os.path.isdir(os.path.dirname(os.path.abspath(path)))):
             raise UsageError('%s cannot be written: it is a folder, or its folder is not there' % path)
@@ -321,7 +322,7 @@ def find_detail(hr, bicubic):
     """The square that bicubic gets most wrong, as (left, top, right, bottom) in multiples of SCALE."""
     size = min(DETAIL, *hr.shape[:2])
     error = (metrics.luma(hr) - metrics.luma(bicubic)) ** 2
-    total = np.pad(error.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+    total = np.pad(error.cumsum(0).cumsum(1), ((1, 0), (1, 0)), 'constant')
     squares = total[size:, size:] - total[:-size, size:] - total[size:, :-size] + total[:-size, :-size]
     squares = squares[::SCALE, ::SCALE]
     top, left = [SCALE * int(place) for place in np.unravel_index(squares.argmax(), squares.shape)]

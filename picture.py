@@ -178,12 +178,17 @@ def write_picture(file, strips, size, picture, file_extension):
     image.save(file, **{name: value for name, value in options.items() if value})
 
 
-def for_jpeg(pixels, picture):
-    """A PIL image that JPEG can hold: of 8 bits, transparent over white."""
+def to_rgb(pixels, picture):
+    """uint8 RGB [H, W, 3], transparent over a grey on which black and white can be seen."""
+    return np.asarray(for_jpeg(pixels, picture, 'grey').convert('RGB'))
+
+
+def for_jpeg(pixels, picture, ground='white'):
+    """A PIL image that JPEG can hold: of 8 bits, transparent over the ground."""
     if pixels.dtype == np.uint16:
         pixels = (pixels / 257 + 0.5).astype(np.uint8)
     image = to_image(pixels, 'CMYK' if picture.mode == 'CMYK' else 'RGB')
     if picture.has_alpha:
         image = image.convert('RGBA')
-        image = Image.alpha_composite(Image.new('RGBA', image.size, 'white'), image)
+        image = Image.alpha_composite(Image.new('RGBA', image.size, ground), image)
     return image if image.mode in ('L', 'CMYK') else image.convert('L' if pixels.shape[2] < 3 else 'RGB')

@@ -79,7 +79,7 @@ def build(crop_size, content_loss, adversarial_weight, seed, method, label_smoot
 
     `content_loss` is a key of CONTENT_LOSSES; `seed` determines all initial values; `method` is a Method; D learns
     to call real pictures 1 - `label_smoothing`. `phase_weight` is the weight of phase_loss in G's. With
-    `moving_statistics` the adversarial stage normalises G's maps as G in use does, and leaves the statistics.
+    `moving_statistics` G's maps are normalised as G in use does it, and the statistics stay as they are.
     """
     startup = fluid.Program()
     startup.random_seed = seed
@@ -87,19 +87,19 @@ def build(crop_size, content_loss, adversarial_weight, seed, method, label_smoot
     with fluid.unique_name.guard():
         return Programs(
             startup,
-            init_g_step(startup, crop_size, method),
+            init_g_step(startup, crop_size, moving_statistics, method),
             d_step(startup, crop_size, 1.0 - label_smoothing, moving_statistics, method),
             g_step(startup, crop_size, CONTENT_LOSSES[content_loss], adversarial_weight, phase_weight,
                    moving_statistics, method),
             sample_step(startup))
 
 
-def init_g_step(startup, crop_size, method):
+def init_g_step(startup, crop_size, moving_statistics, method):
     """Pre-training: G and the pixel loss."""
     program = fluid.Program()
     with fluid.program_guard(program, startup):
         t_image, t_target_image = picture_pair(crop_size)
-        l_g_pix = fl.mse_loss(SRGAN_g(t_image), t_target_image)
+        l_g_pix = fl.mse_loss(SRGAN_g(t_image, moving_statistics=moving_statistics), t_target_image)
         minimize(l_g_pix, 'init_g', method)
     return Step(program, ['t_image', 't_target_image'], {'l_g_pix': l_g_pix})
 

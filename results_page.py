@@ -10,14 +10,16 @@ import io
 import numpy as np
 from PIL import Image
 
-import metrics
 from data_utils import bicubic_resize
 
 # A page is sent by mail: all its pictures together, in bytes, as they stand in it.
 MAX_BYTES = 4.5e6
-# From here on a picture is a JPEG.
+# From here on a picture is a JPEG, of the first of these qualities that is small enough.
 MAX_PNG = 400e3
+QUALITIES = 95, 85, 70, 50, 30, 10
 SCALE = 4
+# Of a larger picture the middle is shown: low-resolution pixels to each side.
+SIDE = 256
 
 # A picture to choose: uint8 [H, W, 3], and its PSNR-Y in dB or None. `step` marks one of the timeline.
 View = collections.namedtuple('View', 'label image psnr step')
@@ -41,24 +43,30 @@ def views(lr, generated, hr=None):
 
 def psnr(image, hr):
     """PSNR-Y in dB, or None where there is no original or it is too small to be measured."""
-    return None if hr is None or image.shape != hr.shape or min(hr.shape[:2]) < 9 else metrics.psnr_y(image, hr)
+    if hr is None or image.shape != hr.shape or min(hr.shape[:2]) < 9:
+        return None
+    # It imports scikit-image, for which upscale.py would wait.
+    import metrics
+    return metrics.psnr_y(image, hr)
 
 
 def page(title, comparisons, curves=None, settings=None):
     """The page as text.
 
-    comparisons: [(name, Views), ...], of which those that would make it larger than MAX_BYTES are counted and left
-    out, the first never; curves: a PNG's bytes; settings: {name: value}.
+    comparisons: (name, Views) of each picture, taken one by one, so that they can be made as they are taken. From the
+    one on that would make it larger than MAX_BYTES they are counted and left out, the first never; curves: a PNG's
+    bytes; settings: {name: value}.
     """
-    parts, size = [], len(curves or b'') * 4 / 3
+    parts, size, left_out = [], len(curves or b'') * 4 / 3, 0
     for name, shown in comparisons:
-        part = comparison(name, shown)
-        if parts and size + len(part) > MAX_BYTES:
-            break
-        parts.append(part)
-        size += len(part)
-    if len(parts) < len(comparisons):
-        parts.append('<p>%d more pictures would make this page too large.</p>' % (len(comparisons) - len(parts)))
+        part = None if left_out else comparison(name, shown)
+        if part and (not parts or size + len(part) <= MAX_BYTES):
+            parts.append(part)
+            size += len(part)
+        else:
+            left_out += 1
+    if left_out:
+        parts.append('<p>%d more pictures would make this page too large.</p>' % left_out)
     if curves:
         parts.append('<section><h2>Curves</h2><img class="curves" alt="Quality, losses and D\'s opinion over the '
                      'updates" src="data:image/png;base64,%s"></section>' % base64.b64encode(curves).decode())
@@ -69,9 +77,14 @@ def page(title, comparisons, curves=None, settings=None):
 
 
 def comparison(name, shown):
-    """One picture's slider, timeline and figures."""
-    height, width = np.array(shown[1].image.shape[:2])
-    data = [(view, data_uri(view.image)) for view in shown]
+    """One picture's slider, timeline and figures, in less than MAX_BYTES."""
+    height, width = shown[0].image.shape[:2]
+    rows, columns = middle(height, width)
+    shown = [view._replace(image=cut(view.image, rows, columns, view.image.shape[0] // height)) for view in shown]
+    height, width = shown[1].image.shape[:2]
+    # In base64 four bytes hold three; one share is the timeline's.
+    most = MAX_BYTES * 3 / 4 / (len(shown) + 1)
+    data = [(view, data_uri(view.image, most)) for view in shown]
     newest = max(i for i, view in enumerate(shown) if view.label != 'High resolution')
 
     def choice(side, chosen):
@@ -86,7 +99,7 @@ def comparison(name, shown):
     figures = [(view.label, '%.2f dB' % view.psnr) for view in shown if view.psnr is not None]
     return COMPARISON % {
         'name': html.escape(name), 'images': images, 'ratio': '%d / %d' % (width, height),
-        'width': max(min(width, 1024), min(2 * width, 768)), 'height': height / width,
+        'width': max(min(width, 1024), min(2 * width, 768), 256), 'height': height / width,
         'left': choice('left', 0), 'right': choice('right', newest),
         'timeline': '<h3>Timeline</h3><div class="timeline">%s</div>' % steps if steps else '',
         'figures': '<h3>Figures</h3>' + table(('picture', 'PSNR-Y'), figures) if figures else ''}
@@ -99,11 +112,25 @@ def table(heading, rows):
                 for row in rows))
 
 
-def data_uri(image):
-    """uint8 [H, W, 3] as a data URI: PNG, or JPEG of quality 95 where that is large."""
+def middle(height, width, side=SIDE):
+    """The rows and the columns, as slices, of the middle of a low-resolution picture, at most side x side."""
+    (top, height), (left, width) = [(max(0, (length - side) // 2), min(length, side)) for length in (height, width)]
+    return slice(top, top + height), slice(left, left + width)
+
+
+def cut(image, rows, columns, scale):
+    """What of a picture `scale` times as large lies in rows and columns of the low-resolution one."""
+    return image[scale * rows.start:scale * rows.stop, scale * columns.start:scale * columns.stop]
+
+
+def data_uri(image, most):
+    """uint8 [H, W, 3] as a data URI of at most `most` bytes before base64: PNG, or JPEG where that is large."""
     data, kind = encoded(image, 'PNG'), 'png'
-    if len(data) > MAX_PNG:
-        data, kind = encoded(image, 'JPEG', quality=95, subsampling=0), 'jpeg'
+    if len(data) > min(most, MAX_PNG):
+        for quality in QUALITIES:
+            data, kind = encoded(image, 'JPEG', quality=quality, subsampling=0), 'jpeg'
+            if len(data) <= most:
+                break
     return 'data:image/%s;base64,%s' % (kind, base64.b64encode(data).decode())
 
 
@@ -185,7 +212,8 @@ h3 { font-size: 1rem; margin: 1.5rem 0 .5rem; }
   background: #000a; font-size: .8rem; pointer-events: none; }
 .tag-left { left: .5rem; }
 .tag-right { right: .5rem; }
-.slider { display: block; width: 100%; height: 2.5rem; margin: .25rem auto; accent-color: var(--accent); }
+.slider { display: block; width: 100%; min-width: min(100%, 16rem); height: 2.5rem; margin: .25rem auto;
+  accent-color: var(--accent); }
 .controls { display: flex; flex-wrap: wrap; gap: .5rem 1.25rem; justify-content: center; color: var(--quiet); }
 select { font: inherit; padding: .3rem .4rem; color: var(--ink); background: var(--ground);
   border: 1px solid var(--line); border-radius: .4rem; max-width: 100%; }

@@ -9,6 +9,7 @@ import paddle.fluid as fluid
 
 import checkpoint
 import command
+import networks
 import persistables
 import programs
 import vgg19_weights
@@ -60,7 +61,7 @@ class Run:
             self.vgg_names = set(parameter_shapes(coarsest))
         # A saved state holds G: the one that the run started from need not be there any more.
         if settings.init_g and not (settings.resume and os.path.exists(self.state_file)):
-            self.set(checkpoint.load_network(settings.init_g, self.networks['g_models']))
+            self.set(checkpoint.load_network(networks.find(settings.init_g), self.networks['g_models']))
         self.average = Average(settings.ema, dict(self.get(self.networks['g_models']))) if settings.ema else None
 
     def set(self, variables):

@@ -7,27 +7,38 @@ import shlex
 
 from command import Parser, UsageError, amount, natural, number, positive
 
-# demo: both stages in a few minutes on two cores. article: what the article's project ran.
-# paper: Ledig et al. 2017, section 3.2. Without `epoch_updates` an epoch takes one crop of each picture.
+# demo: both stages in minutes on two cores, from pretrained/srresnet on; scratch: the same from nothing. article: what
+# the article's project ran. paper: Ledig et al. 2017, section 3.2. shipped: what made pretrained/srgan. Without
+# `epoch_updates` an epoch takes one crop of each picture. `init_g` names the G to start from, None for none.
 RECIPES = {
     'demo': dict(
-        crop_size=48, batch_size=16, epoch_updates=20, augment=True, lr_resize='bicubic',
+        init_g='srresnet', crop_size=48, batch_size=16, epoch_updates=20, augment=True, lr_resize='bicubic',
+        n_epoch_init=5, learning_rate_init=1e-4, schedule_init='cosine',
+        n_epoch=5, learning_rate=1e-4, schedule='cosine',
+        content_loss='layers', adversarial_weight=0.05, phase_weight=3000.0, moving_statistics=True),
+    'scratch': dict(
+        init_g=None, crop_size=48, batch_size=16, epoch_updates=20, augment=True, lr_resize='bicubic',
         n_epoch_init=30, learning_rate_init=1e-3, schedule_init='cosine',
         n_epoch=2, learning_rate=1e-4, schedule='constant',
         content_loss='vgg22', adversarial_weight=1e-3, phase_weight=0.0, moving_statistics=False),
     'article': dict(
-        crop_size=384, batch_size=32, epoch_updates=None, augment=False, lr_resize='article',
+        init_g=None, crop_size=384, batch_size=32, epoch_updates=None, augment=False, lr_resize='article',
         n_epoch_init=50, learning_rate_init=1e-3, schedule_init='constant',
         n_epoch=2000, learning_rate=1e-3, schedule='constant',
         content_loss='pool5', adversarial_weight=1e-3, phase_weight=0.0, moving_statistics=False),
     'paper': dict(
-        crop_size=96, batch_size=16, epoch_updates=1000, augment=True, lr_resize='bicubic',
+        init_g=None, crop_size=96, batch_size=16, epoch_updates=1000, augment=True, lr_resize='bicubic',
         n_epoch_init=1000, learning_rate_init=1e-4, schedule_init='constant',
         n_epoch=200, learning_rate=1e-4, schedule='step',
         content_loss='vgg54', adversarial_weight=1e-3, phase_weight=0.0, moving_statistics=False),
+    'shipped': dict(
+        init_g='srresnet', crop_size=96, batch_size=16, epoch_updates=100, augment=True, lr_resize='bicubic',
+        n_epoch_init=10, learning_rate_init=1e-4, schedule_init='cosine',
+        n_epoch=20, learning_rate=1e-4, schedule='step',
+        content_loss='layers', adversarial_weight=0.05, phase_weight=3000.0, moving_statistics=True),
 }
 DEFAULTS = dict(
-    data=None, init_g=None, seed=0, models='models', output='output', save_every=10, save_minutes=15.0,
+    data=None, seed=0, models='models', output='output', save_every=10, save_minutes=15.0,
     warm_up=0, ema=0.0, d_updates=1, label_smoothing=0.0, clip_gradients=None, amp=False,
     val=None, val_every=1, patience=None, visualdl=False,
     device='auto', threads=None, readers=None, cache_mb=512, vgg=None)
@@ -79,13 +90,15 @@ def parser():
         epilog='Without --data the recipe is demo, on the photographs that scikit-image carries; with it, article.')
 
     run = parse.add_argument_group('the run')
-    run.add_argument('--recipe', choices=sorted(RECIPES), help='the settings of the next group, as a set')
+    recipes = run.add_mutually_exclusive_group()
+    recipes.add_argument('--recipe', choices=sorted(RECIPES), help='the settings of the next group, as a set')
+    recipes.add_argument('--from-scratch', dest='recipe', action='store_const', const='scratch',
+                         help='--recipe scratch: the demo, with a G that begins with nothing')
     run.add_argument('--data', action='append', nargs='+', metavar=('DIR', 'N'),
                      help='folder of training pictures, with its sub-folders; given several times, all of them '
                      'together. DIR N: its pictures are taken N times as often as those of a DIR without a number')
     run.add_argument('--resume', action='store_true', help='go on where the run in --models stopped')
     run.add_argument('--overwrite', action='store_true', help='replace the run in --models')
-    run.add_argument('--init-g', metavar='DIR', help='start from this G, for example an earlier models/g_models')
     run.add_argument('--seed', type=natural, metavar='N', help='determines first weights, crops and their order (0)')
     run.add_argument('--models', metavar='DIR', help='for networks and training state (models)')
     run.add_argument('--output', metavar='DIR', help='for samples, log and curves (output)')
@@ -93,6 +106,8 @@ def parser():
     run.add_argument('--save-minutes', type=amount, metavar='M', help='and save every M minutes (15)')
 
     recipe = parse.add_argument_group('what a recipe sets')
+    recipe.add_argument('--init-g', metavar='DIR', help='start from this G: srresnet or srgan of pretrained/, or a '
+                        'directory, such as an earlier models/g_models')
     recipe.add_argument('--n-epoch-init', type=natural, metavar='N', help='epochs of pre-training')
     recipe.add_argument('--n-epoch', type=natural, metavar='N', help='epochs of adversarial training')
     recipe.add_argument('--epoch-updates', type=positive, metavar='N', help='updates an epoch')
@@ -112,8 +127,8 @@ def parser():
     recipe.add_argument('--adversarial-weight', type=amount, metavar='X', help="of the adversarial loss in G's")
     recipe.add_argument('--phase-weight', metavar='X', type=number(float, 0, 'a number of at least 0'),
                         help="of a penalty on patterns that repeat every 4 pixels, in G's loss (0: none)")
-    recipe.add_argument('--moving-statistics', type=switch, metavar='on|off', help='in the adversarial training, '
-                        "normalise G's maps as in use, not by the batch")
+    recipe.add_argument('--moving-statistics', type=switch, metavar='on|off', help="normalise G's "
+                        'maps as in use, not by the batch, and leave the statistics as they are')
 
     steering = parse.add_argument_group('steering')
     steering.add_argument('--warm-up', type=natural, metavar='N',

@@ -81,7 +81,7 @@ case "${GPU:-}" in
     0) ;;
     *) fail "GPU=$GPU: say GPU=1 for Paddle's GPU wheel, GPU=0 for the CPU wheel" ;;
 esac
-wanted=$(cksum requirements.txt requirements-dev.txt requirements-visualdl.txt "$wheel")
+wanted=$(cksum requirements.txt requirements-dev.txt requirements-visualdl.txt requirements-notebook.txt "$wheel")
 
 if ! is_up_to_date; then
     python=$(choose_python)

@@ -7,7 +7,8 @@
 
 Writes output/results.png, with the detail that bicubic gets most wrong enlarged and PSNR-Y under the pictures, and
 opens a window where there is a display; in a notebook, `%run show_results.py` shows it there. --html writes
-output/results.html, one file that needs no network.
+output/results.html, one file that needs no network. Where nothing has been trained yet, it shows what the networks of
+pretrained/ make of a photograph.
 """
 import argparse
 import collections
@@ -22,7 +23,9 @@ import numpy as np
 from PIL import Image
 
 import command
+import data_utils
 import evaluate
+import networks
 import results_page
 
 # In pixels: a sample of 384 x 384 is shown pixel by pixel.
@@ -46,17 +49,22 @@ def main(argv):
 
     samples = [sample for sample in find_samples(options.output)
                if options.stage in (None, sample.stage) and options.epoch in (None, sample.epoch)]
-    if not samples:
+    if not samples and options.stage is options.epoch is None and options.output == parse.get_default('output'):
+        print('%s has no sample yet; this is what the networks of pretrained/ make of a photograph' % options.output)
+    elif not samples:
         wanted = ''.join([' of stage %s' % options.stage if options.stage else '',
                           ' of epoch %d' % options.epoch if options.epoch is not None else ''])
         raise command.UsageError('%s has no sample%s; `python train.py` makes them' % (options.output, wanted))
 
+    os.makedirs(options.output, exist_ok=True)
     if options.html:
         print(write_page(samples, options))
         return 0
+    if samples and not options.timeline:
+        samples = [max(samples, key=lambda sample: sample.time)]
+    shown = views(thinned(samples)) if samples else shipped_views()
     with_window = use_display()
-    newest = max(samples, key=lambda sample: sample.time)
-    figure = draw(views(thinned(samples) if options.timeline else [newest]))
+    figure = draw(shown)
     path = os.path.join(options.output, 'results.png')
     figure.savefig(path + '.new', format='png', dpi=DPI)
     os.replace(path + '.new', path)
@@ -89,6 +97,17 @@ def views(samples):
     return results_page.views(lr, generated, hr)
 
 
+def shipped_views():
+    """The results_page.Views of the embedded sample, by the networks of pretrained/."""
+    command.import_paddle()
+    # Paddle takes its number of threads when it is first imported, which this does.
+    import engine
+    from upscale import upscale
+    lr, hr = data_utils.sample_pair(data_utils.embedded(data_utils.EMBEDDED_SAMPLE)[0], 'bicubic')
+    generated = [(name, upscale(lr, engine.load(networks.find(name.lower())))) for name in ('SRResNet', 'SRGAN')]
+    return [view._replace(step=False) for view in results_page.views(lr, generated, hr)]
+
+
 def thinned(samples):
     """At most LONGEST_TIMELINE of the samples, evenly, with the first and the last."""
     chosen = sorted({int(round(index)) for index in np.linspace(0, len(samples) - 1, LONGEST_TIMELINE)})
@@ -96,9 +115,12 @@ def thinned(samples):
 
 
 def write_page(samples, options):
-    """Write results.html of the samples, in the order of the training -> its path."""
-    text = results_page.page('SRGAN: what the training made', [('The held-out picture', views(thinned(samples)))],
-                             read_bytes(os.path.join(options.output, 'curves.png')), settings_of(options))
+    """Write results.html of the samples, in the order of the training, or of pretrained/'s networks -> its path."""
+    if samples:
+        text = results_page.page('SRGAN: what the training made', [('The held-out picture', views(thinned(samples)))],
+                                 read_bytes(os.path.join(options.output, 'curves.png')), settings_of(options))
+    else:
+        text = results_page.page('SRGAN: what its networks make', [('A photograph', shipped_views())])
     path = os.path.join(options.output, 'results.html')
     with open(path + '.new', 'w', encoding='utf-8') as file:
         file.write(text)

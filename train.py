@@ -21,6 +21,7 @@ import steering
 import visual_log
 from metrics import psnr_y
 from plan import SAMPLES, STAGES, TITLES, Stage, forecast
+from progress import Bar
 from readers import Readers
 from run_log import RunLog
 
@@ -189,7 +190,7 @@ def write_sample(folder, stage, epoch, sample, sr):
 
 def progress_bar(stage, done):
     """A bar over a stage's updates."""
-    return command.Bar(total=stage.updates, initial=done, desc=TITLES[stage.name], unit='update')
+    return Bar(total=stage.updates, initial=done, desc=TITLES[stage.name], unit='update')
 
 
 if __name__ == '__main__':

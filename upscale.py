@@ -3,6 +3,8 @@
     python upscale.py photo.jpg                      writes photo_x4.png beside it
     python upscale.py FOLDER... -o enlarged          every picture in them, folders kept
     python upscale.py photo.jpg --model models/g_models
+    python upscale.py photo.jpg --strength 0.5       less of SRGAN's texture, nearer to the photograph
+    python upscale.py FOLDER -o enlarged --compare   and enlarged/compare.html, a page with sliders before and after
     python upscale.py --export DIR                   writes the network as a Paddle inference model
 
 Pictures come back as they came: grey, RGB, with alpha, with a palette, 1-bit, CMYK (as TIFF), 8 or 16 bits, with
@@ -26,6 +28,7 @@ import functools
 import os
 import resource
 import sys
+import tempfile
 import time
 
 import cv2
@@ -33,17 +36,19 @@ import numpy as np
 from PIL import Image
 
 import command
+import networks
+import results_page
 from command import Parser, RunError, UsageError, positive
 from data_utils import EXTENSIONS, UnreadableImage
-from picture import JPEG_SIDE, MAX_PIXELS, Picture, extension, from_image, read_picture, to_image, write_picture
+from picture import JPEG_SIDE, MAX_PIXELS, Picture, extension, from_image, read_picture, to_image, to_rgb, write_picture
+from progress import Bar
 from tiles import windows
 
 SCALE = 4
 TILE = 768
 SUFFIX = '_x%d' % SCALE
 READABLE = EXTENSIONS + ('.gif',)
-TRAINED = os.path.join('models', 'g_models')
-SHIPPED = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'pretrained')
+PAGE = 'compare.html'
 
 
 # In Python
@@ -159,31 +164,32 @@ def spread_colours(pixels):
 def main(argv):
     options = parse(argv)
     jobs = plan(options.pictures, options.output)
-    model_path = find_model(options.model)
+    model_path = networks.find(options.model) if options.model else networks.default()
+    page_path = find_page(options) if options.compare else None
     command.import_paddle(options.threads)
     # Paddle takes its number of threads when it is first imported, which this does.
     import engine
 
     if options.export:
-        engine.export(model_path, options.export)
+        engine.export(model_path, options.export, options.strength)
         print('%s as an inference model in %s' % (model_path, options.export))
         if not jobs:
             return 0
-    model = engine.load(model_path, options.precision)
+    model = engine.load(model_path, options.precision, options.strength)
     if options.tile <= 2 * model.margin:
         raise UsageError('--tile %d: tiles overlap by %d pixels, so at least %d' % (
             options.tile, 2 * model.margin, 2 * model.margin + 1))
-    print('%s in %s%s' % (model_path, model.precision, ': ' + model.note if model.note else ''))
+    print('%s%s in %s%s' % (model_path, '' if options.strength is None else ' at strength %g' % options.strength,
+                            model.precision, ': ' + model.note if model.note else ''))
 
     start, count = time.time(), collections.Counter()
-    for source, destination in jobs:
-        try:
-            count.update(enlarge_file(source, destination, model, options))
-        except (UnreadableImage, OSError, MemoryError) as error:
-            count['failed'] += 1
-            command.Bar.write('failed: %s' % (error if isinstance(error, UnreadableImage) else '%s: %s' % (
-                source, getattr(error, 'strerror', None) or 'not enough memory')), file=sys.stderr)
+    comparisons = enlarge_files(jobs, model, options, count)
+    # The pictures are enlarged as the page takes them; without --compare there are none for it.
+    page = results_page.page('SRGAN: your pictures, four times larger', comparisons)
     print(summary(count, time.time() - start))
+    if options.compare and count['enlarged']:
+        write_page(page_path, page)
+        print('compare them in %s' % page_path)
     if count['failed']:
         raise RunError('%d of %d pictures failed' % (count['failed'], len(jobs)))
 
@@ -195,21 +201,31 @@ def parse(argv):
     parser.add_argument('pictures', metavar='PICTURE|FOLDER', nargs='*', help='what to enlarge; all in a folder')
     parser.add_argument('-o', '--output', metavar='DIR', help='where to write (beside each picture)')
     parser.add_argument('--model', metavar='DIR', help='network: a directory, a .npz, srgan or srresnet of pretrained/ '
-                        '(%s, else srgan)' % TRAINED)
+                        '(%s, else srgan)' % networks.TRAINED)
     parser.add_argument('--precision', choices=('auto', 'fp32', 'int8'), default='auto',
                         help='int8 is about three times as fast; auto takes it where it is as good')
+    parser.add_argument('--strength', type=float, metavar='X',
+                        help="--model srgan with so much of its texture, from 0, which is srresnet, to 1")
     parser.add_argument('--tile', type=positive, default=TILE, metavar='N',
                         help='side in pixels of what is computed at once (%d); less needs less memory' % TILE)
     parser.add_argument('--ensemble', action='store_true',
                         help='mean over the eight flips and turns; eight times as slow')
     parser.add_argument('--format', choices=('png', 'jpg'), default='png', help='png, or jpg of quality 95')
-    parser.add_argument('--overwrite', action='store_true', help='write over pictures that are there')
+    parser.add_argument('--compare', action='store_true', help='write %s too, in -o or beside the first picture: a '
+                        'page on which they are compared, by nearest, bicubic and generated' % PAGE)
+    parser.add_argument('--overwrite', action='store_true', help='write over what is there')
     parser.add_argument('--huge', action='store_true',
                         help='take pictures of more than %d megapixels' % (MAX_PIXELS / 1e6))
     parser.add_argument('--export', metavar='DIR', help='write the network as a Paddle inference model')
     parser.add_argument('--threads', type=positive, metavar='N', help='for computing (all cores)')
     options = parser.parse_args(argv)
-    if not options.pictures and not options.export:
+    if options.strength is not None:
+        if not 0 <= options.strength <= 1:
+            parser.error('--strength %g: from 0 to 1' % options.strength)
+        if options.model not in (None, 'srgan'):
+            parser.error('--strength %g mixes srgan with srresnet, not %s' % (options.strength, options.model))
+        options.model = 'srgan'
+    if not options.pictures and (options.compare or not options.export):
         parser.error('no PICTURE and no FOLDER')
     return options
 
@@ -251,38 +267,91 @@ def pictures_in(folder):
                 yield os.path.join(root, name)
 
 
-def find_model(name):
-    """The network that --model names, or default_model() without it. Raises UsageError."""
-    path = os.path.join(SHIPPED, name) if name in ('srgan', 'srresnet') else name or default_model()
-    if not path:
-        raise UsageError('no network: %s is not there and none came with this copy; `python train.py` trains one, '
-                         '--model DIR names one' % TRAINED)
-    return path
+def enlarge_files(jobs, model, options, count):
+    """Enlarge the pictures one by one, count them and name those that fail -> with --compare, what is shown of each."""
+    # A page has room for two or three middles of the full side, or for about ten of half of it.
+    side = results_page.SIDE // (1 if len(jobs) < 3 else 2) if options.compare else None
+    for source, destination in jobs:
+        try:
+            shown = enlarge_file(source, destination, model, options, count, side)
+        except (UnreadableImage, OSError, MemoryError) as error:
+            shown = None
+            count['failed'] += 1
+            Bar.write('failed: %s' % (error if isinstance(error, UnreadableImage) else '%s: %s' % (
+                source, getattr(error, 'strerror', None) or 'not enough memory')), file=sys.stderr)
+        if shown:
+            yield shown
 
 
-def default_model():
-    """The network that was trained here, else the one that came with this copy, else None."""
-    return next((path for path in (TRAINED, os.path.join(SHIPPED, 'srgan')) if os.path.isdir(path)), None)
+def enlarge_file(source, destination, model, options, count, side=None):
+    """Enlarge one picture and count it. Raises UnreadableImage, OSError.
 
-
-def enlarge_file(source, destination, model, options):
-    """Enlarge one picture -> what to count of it. Raises UnreadableImage, OSError."""
+    With `side`, -> (name, results_page.Views) of its middle, at most side x side of its own pixels; None where it is
+    skipped.
+    """
     from checkpoint import replace_file
     picture = read_picture(source, float('inf') if options.huge else MAX_PIXELS)
     height, width = picture.pixels.shape[:2]
     ending = extension(picture, options.format)
     path = destination + SUFFIX + ending
     if os.path.exists(path) and not options.overwrite:
-        return {'skipped': 1}
+        count['skipped'] += 1
+        return None
     if ending == '.jpg' and SCALE * max(height, width) > JPEG_SIDE:
         raise UnreadableImage('%s: JPEG has at most %d pixels a side; --format png' % (source, JPEG_SIDE))
     if picture.note:
-        command.Bar.write('%s: %s' % (source, picture.note))
-    bar = functools.partial(command.Bar, desc=os.path.basename(source), unit='tile')
+        Bar.write('%s: %s' % (source, picture.note))
+    bar = functools.partial(Bar, desc=os.path.basename(source), unit='tile')
     enlarged = strips(picture, model, options.tile, options.ensemble, bar)
+    if side:
+        rows, columns = results_page.middle(height, width, side)
+        kept = []
+        enlarged = keep_window(enlarged, rows, columns, kept)
     os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
     replace_file(path, lambda file: write_picture(file, enlarged, (SCALE * width, SCALE * height), picture, ending))
-    return {'enlarged': 1, 'pixels': height * width}
+    count.update(enlarged=1, pixels=height * width)
+    if not side:
+        return None
+    lr = picture.pixels[rows, columns]
+    name = source if lr.shape == picture.pixels.shape else '%s, its middle' % source
+    return name, results_page.views(to_rgb(lr, picture), [('Generated', to_rgb(np.concatenate(kept), picture))])
+
+
+def keep_window(strips, rows, columns, kept):
+    """The strips as they come; what of them lies in the rows and columns (slices, before enlarging) goes to `kept`."""
+    top = 0
+    for strip in strips:
+        start, stop = [max(0, SCALE * row - top) for row in (rows.start, rows.stop)]
+        kept.append(strip[start:stop, SCALE * columns.start:SCALE * columns.stop].copy())
+        top += len(strip)
+        yield strip
+        # Or it would stay in memory beside the next one.
+        del strip
+
+
+def find_page(options):
+    """Where --compare writes, in a folder that can be written. Raises UsageError, RunError."""
+    first = options.pictures[0]
+    folder = options.output or (first if os.path.isdir(first) else os.path.dirname(first)) or '.'
+    path = os.path.normpath(os.path.join(folder, PAGE))
+    if os.path.exists(path) and not options.overwrite:
+        raise UsageError('%s is there; --overwrite replaces it, -o DIR writes elsewhere' % path)
+    try:
+        os.makedirs(folder, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise RunError('%s cannot be written: %s' % (path, error.strerror))
+    return path
+
+
+def write_page(path, page):
+    """Write the page, a text. Raises RunError."""
+    from checkpoint import replace_file
+    try:
+        # A file's name may hold bytes that are no text.
+        replace_file(path, lambda file: file.write(page.encode('utf-8', 'replace')))
+    except OSError as error:
+        raise RunError('%s cannot be written: %s' % (path, error.strerror))
 
 
 def summary(count, seconds):

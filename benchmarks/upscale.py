@@ -18,16 +18,16 @@ S, "engine": S}, ...]}}.
 import argparse
 import json
 import os
-import subprocess
 import sys
 import tempfile
-import threading
 import time
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+BENCHMARKS = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(BENCHMARKS)
 sys.path[:0] = [ROOT]
 
 import numpy as np  # noqa: E402
+from contest import Contestant, compete, processor  # noqa: E402
 from contestant import serve  # noqa: E402
 from PIL import Image  # noqa: E402
 
@@ -45,12 +45,7 @@ CONTESTANTS = {
     'onnxruntime': ('torch_g.py', 'ONNX Runtime fp32, rewritten'),
 }
 
-# OpenMP's threads spin for a while after their work.
-PAUSE = 0.5
-# Seconds: what a contestant may need to get ready, compiling included, or for one turn; and after which sum of its
-# turns it takes no more, once they are LEAST_TURNS.
-LIMIT = 120
-SHARE = 20
+# What each has, however long they take.
 LEAST_TURNS = 3
 # The least PSNR, in dB, of a picture against the first contestant's: the others in fp32 differ by rounding alone.
 ALIKE = {'int8': 30, 'torch-bf16': 30}
@@ -83,101 +78,32 @@ def main(argv):
         np.savez(network, **network_of(options.model))
         image = os.path.join(folder, 'image.npy')
         np.save(image, photograph(height, width))
-        folder_of_scripts = os.path.dirname(os.path.abspath(__file__))
-        contestants = []
+        contestants, results = {}, {name: os.path.join(folder, name + '.npy') for name in CONTESTANTS}
         for name, (script, title) in CONTESTANTS.items():
             if script == 'ours' or has_torch:
-                start = ([sys.executable, __file__] if script == 'ours' else
-                         [options.python, os.path.join(folder_of_scripts, script)])
-                contestants.append(Contestant(name, title, start + [name, network, image], threads))
-        try:
-            for contestant in contestants:
-                contestant.prepare()
-            compete(contestants, options.turns or (3 if options.quick else 7))
-        finally:
-            for contestant in contestants:
-                contestant.end()
+                start = [sys.executable, __file__] if script == 'ours' else [
+                    options.python, os.path.join(BENCHMARKS, script)]
+                contestants[name] = Contestant(title, start + [name, network, image, results[name]], threads)
+        compete(contestants.values(), options.turns or (3 if options.quick else 7), LEAST_TURNS)
         report = {'processor': processor(), 'threads': threads, 'picture': [width, height],
-                  'contestants': {contestant.name: contestant.report() for contestant in contestants},
+                  'contestants': {name: contestant.report for name, contestant in contestants.items()},
                   'command': cost_of_command(network, SIZES[:1] if options.quick else SIZES)}
+        different = [contestant.report['title'] for name, contestant in contestants.items()
+                     if not is_like(name, results)]
     print_contestants(report['contestants'])
     print_command(report['command'])
     if options.json:
         with open(options.json, 'w') as file:
             json.dump(report, file, indent=1)
-    different = [contestant.title for contestant in contestants if not contestant.is_like(contestants[0])]
     if different:
         raise RunError('not the same picture: %s' % ', '.join(different))
 
 
-class Contestant:
-    """A process of contestant.py: `seconds` of its turns, and the picture that it made of the image.
-
-    `left_out` is None, or why it takes no part.
-    """
-
-    def __init__(self, name, title, command_line, threads):
-        self.name, self.title, self.seconds, self.left_out, self.process = name, title, [], None, None
-        self.result = '%s.%s.npy' % (command_line[-1], name)
-        self.errors = self.result + '.txt'
-        self.command_line = command_line + [self.result]
-        self.environment = dict(os.environ, OMP_NUM_THREADS=str(threads))
-
-    def prepare(self):
-        """Start it and wait until it is ready."""
-        # Not a pipe, which blocks a process that writes much while nobody reads.
-        with open(self.errors, 'w') as errors:
-            self.process = subprocess.Popen(self.command_line, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                            stderr=errors, universal_newlines=True, env=self.environment)
-        if self.answer() == 'ready\n':
-            self.picture = np.load(self.result)
-
-    def answer(self):
-        """Its next line, within LIMIT; it is left out where none comes."""
-        late = threading.Timer(LIMIT, self.process.kill)
-        late.start()
-        line = self.process.stdout.readline()
-        if not line:
-            self.process.wait()
-            with open(self.errors) as errors:
-                self.left_out = (errors.read().strip().splitlines() or ['it ended'])[-1]
-            if not late.is_alive():
-                self.left_out = 'more than %d seconds' % LIMIT
-        late.cancel()
-        return line
-
-    def wants_a_turn(self):
-        return not self.left_out and (len(self.seconds) < LEAST_TURNS or sum(self.seconds) < SHARE)
-
-    def turn(self):
-        self.process.stdin.write('\n')
-        self.process.stdin.flush()
-        seconds = self.answer()
-        if seconds:
-            self.seconds.append(float(seconds))
-
-    def is_like(self, reference):
-        """Whether it makes the same picture, as far as one can ask, where both take part."""
-        return bool(self.left_out or reference.left_out) or psnr(
-            self.picture, reference.picture) >= ALIKE.get(self.name, ALIKE_FP32)
-
-    def report(self):
-        return {'title': self.title, 'seconds': self.seconds, 'left_out': self.left_out,
-                'median': float(np.median(self.seconds)) if self.seconds else None}
-
-    def end(self):
-        if self.process:
-            self.process.kill()
-            self.process.communicate()
-
-
-def compete(contestants, turns):
-    """Let them take turns."""
-    for _ in range(turns):
-        for contestant in contestants:
-            if contestant.wants_a_turn():
-                time.sleep(PAUSE)
-                contestant.turn()
+def is_like(name, results):
+    """Whether a contestant made the first one's picture, as far as one can ask, where both took part."""
+    reference = results[next(iter(CONTESTANTS))]
+    return not (os.path.exists(results[name]) and os.path.exists(reference)) or psnr(
+        np.load(results[name]), np.load(reference)) >= ALIKE.get(name, ALIKE_FP32)
 
 
 def print_contestants(reports):
@@ -269,11 +195,6 @@ def photograph(height, width):
 
 def psnr(a, b):
     return 10 * np.log10(255 ** 2 / max(np.mean((a.astype(float) - b) ** 2), 1e-9))
-
-
-def processor():
-    with open('/proc/cpuinfo') as file:
-        return next((line.split(':', 1)[1].strip() for line in file if line.startswith('model name')), 'processor')
 
 
 # Our contestants

@@ -12,13 +12,14 @@ PAGE = os.path.join(ROOT, 'docs', 'layout.md')
 EVERYBODYS = 'command'
 # The modules by subject, in the order in which mermaid places them well.
 SUBJECTS = {
+    'Notebook': ('ai_studio', 'draw_networks'),
     'Training': ('train', 'run', 'steering', 'run_log', 'visual_log', 'plan', 'settings', 'validation'),
-    'Measuring': ('evaluate', 'metrics', 'lpips'),
-    'Looking': ('show_results', 'results_page'),
+    'Looking and measuring': ('show_results', 'evaluate', 'lpips'),
     'G in use': ('upscale', 'engine', 'int8', 'inference_graph', 'tiles'),
+    'Comparing': ('results_page', 'metrics'),
     'Programs': ('programs', 'cpu_graph'),
     'Pictures': ('archives', 'readers', 'picture', 'data_utils', 'png'),
-    'Files': ('vgg19_weights', 'checkpoint', 'persistables', 'packages'),
+    'Files': ('networks', 'progress', 'vgg19_weights', 'checkpoint', 'persistables', 'packages'),
     'Networks': ('srgan_g', 'srgan_d', 'vgg19', 'layers'),
 }
 

@@ -38,7 +38,7 @@ def data(tmp_path):
 
 
 # A run of seconds: crops of 32 pixels, two at a time.
-QUICK = ['--data', 'data', '--recipe', 'demo', '--content-loss', 'mse', '--crop-size', '32', '--batch-size', '2',
+QUICK = ['--data', 'data', '--recipe', 'scratch', '--content-loss', 'mse', '--crop-size', '32', '--batch-size', '2',
          '--epoch-updates', '3', '--n-epoch-init', '2', '--n-epoch', '2']
 
 

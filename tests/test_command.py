@@ -8,12 +8,13 @@ from conftest import ROOT
 INTERRUPTED = '''
 import sys
 import command
+import progress
 
 def interrupted(*_, **__):
     raise KeyboardInterrupt
 
-command.tqdm.tqdm.__init__ = interrupted
-sys.exit(command.run(lambda _: command.Bar(total=1), []))
+progress.tqdm.tqdm.__init__ = interrupted
+sys.exit(command.run(lambda _: progress.Bar(total=1), []))
 '''
 
 

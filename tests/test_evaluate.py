@@ -20,8 +20,8 @@ import command
 import evaluate
 import lpips
 import metrics
+import networks
 import srgan_g
-import upscale
 
 SET5 = os.path.join(ROOT, '..', 'shared', 'data', 'Set5')
 PRETRAINED = os.path.join(ROOT, '..', 'shared', 'pretrained')
@@ -41,7 +41,7 @@ def bicubic(image, width, height):
 def folder(tmp_path, monkeypatch):
     """An empty working directory, with a place for networks that come with the project."""
     monkeypatch.chdir(str(tmp_path))
-    monkeypatch.setattr(upscale, 'SHIPPED', str(tmp_path / 'pretrained'))
+    monkeypatch.setattr(networks, 'SHIPPED', str(tmp_path / 'pretrained'))
     return tmp_path
 
 

@@ -211,16 +211,18 @@ def test_the_stages_have_moments_of_their_own(tiny):
 
 
 def test_d_of_real_and_d_of_fake_are_one_network(tiny):
-    """Shown G's own pictures as real ones, D has the same opinion of both."""
+    """Shown G's own pictures as real ones, D has the same opinion of both, by the same parameters."""
     world, feed = World(), feed_of()
-    step = world.programs.g
-    fake, = [op.output('Out')[0] for op in world.programs.d.program.global_block().ops if op.type == 'tanh']
-    picture, = world.exe.run(world.programs.d.program, feed={k: feed[k] for k in world.programs.d.feeds},
-                             fetch_list=[fake], scope=world.scope)
+    d = world.programs.d
+    fake, = [op.output('Out')[0] for op in d.program.global_block().ops if op.type == 'tanh']
+    picture, = world.exe.run(d.program, feed={name: feed[name] for name in d.feeds}, fetch_list=[fake],
+                             scope=world.scope)
     world = World()
     losses = world.programs.d.run(world.exe, world.scope, dict(feed, t_target_image=picture.transpose(0, 2, 3, 1)))
     assert losses['d_real'] == pytest.approx(losses['d_fake'], rel=1e-6)
-    assert step.feeds == ['t_image', 't_target_image']
+    parameters = {parameter.name for parameter in d.program.all_parameters()}
+    assert parameters <= {*layers.variables_of(srgan_g.SRGAN_g, [None, 3, None, None]),
+                          *layers.variables_of(srgan_d.SRGAN_d, [None, 3, CROP, CROP])}
 
 
 def test_a_g_step_on_the_adversarial_loss_alone_raises_ds_opinion(tiny, monkeypatch):
@@ -522,8 +524,8 @@ def test_the_penalty_on_phases_is_a_part_of_gs_loss(tiny):
     assert course[-1] < losses[1]['l_g_phase'] / 2
 
 
-def test_with_moving_statistics_the_adversarial_stage_sees_g_as_in_use(tiny):
-    """G's picture is the sample program's, and its statistics stay in its own step too."""
+def test_with_moving_statistics_both_stages_see_g_as_in_use(tiny):
+    """G's picture is the sample program's, and its statistics stay in its own steps too."""
     world, feed = World(moving_statistics=True), feed_of()
     for _ in range(3):
         world.programs.init_g.run(world.exe, world.scope, feed)
@@ -535,4 +537,5 @@ def test_with_moving_statistics_the_adversarial_stage_sees_g_as_in_use(tiny):
     assert losses['l_g_pix'] == pytest.approx(np.mean((sample - feed['t_target_image']) ** 2), rel=1e-4)
     moved = world.moved(world.programs.g)
     assert moved & set(world.g) and not moved & statistics
-    assert world.moved(world.programs.init_g) & statistics
+    moved = world.moved(world.programs.init_g)
+    assert moved & set(world.g) and not moved & statistics

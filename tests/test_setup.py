@@ -50,7 +50,7 @@ class Machine:
         self.stand_in = str(folder / 'stand_in.py')
         self.write(self.stand_in, STAND_IN)
         for name in ('setup.sh', 'Makefile', 'command.py', 'requirements.txt', 'requirements-gpu.txt',
-                     'requirements-dev.txt', 'requirements-visualdl.txt'):
+                     'requirements-dev.txt', 'requirements-visualdl.txt', 'requirements-notebook.txt'):
             self.write(os.path.join(self.checkout, name), read(name))
         self.paddle = self.write(os.path.join(self.checkout, 'paddle', '__init__.py'), '')
         self.write(os.path.join(self.checkout, 'paddle', 'fluid.py'), '')
@@ -242,7 +242,7 @@ def canonical(package):
 
 def test_every_requirement_is_pinned_and_one_list_serves_both_pythons():
     on_cpu, on_gpu = pins('requirements.txt'), pins('requirements-gpu.txt')
-    for name in ('requirements-dev.txt', 'requirements-visualdl.txt'):
+    for name in ('requirements-dev.txt', 'requirements-visualdl.txt', 'requirements-notebook.txt'):
         assert None not in pins(name).values() and not set(on_cpu) & set(pins(name))
     assert None not in on_cpu.values()
     assert on_cpu.pop('paddlepaddle') == '1.8.5' and on_gpu.pop('paddlepaddle-gpu') == '1.8.5.post107'
@@ -257,7 +257,8 @@ def test_what_setup_installed_is_what_the_files_pin_and_fits_together():
     def pip(*arguments):
         return subprocess.check_output((sys.executable, '-m', 'pip') + arguments, universal_newlines=True)
 
-    names = ('requirements-gpu.txt', 'requirements.txt', 'requirements-visualdl.txt', 'requirements-dev.txt')
+    names = ('requirements-gpu.txt', 'requirements.txt', 'requirements-visualdl.txt', 'requirements-notebook.txt',
+             'requirements-dev.txt')
     pinned = {package: version for name in names for package, version in pins(name).items()}
     installed = dict(line.split('==') for line in pip('freeze').splitlines())
     assert {package: pinned.get(canonical(package)) for package in installed} == installed

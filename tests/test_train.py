@@ -25,7 +25,7 @@ def test_a_run_leaves_samples_log_curves_and_networks(run, data, tmp_path):
     lines = [line for line in result.out.splitlines() if line.startswith('[*]')]
     assert re.match(r'\[\*\] Epoch_init: \[ 1/ 2\] time: \d+\.\d{4}s, mse: \d+\.\d{8}, psnr: \d+\.\d\d dB$', lines[0])
     assert re.match(r'\[\*\] Epoch: \[ 2/ 2\] time: \d+\.\d{4}s, d_loss: \d+\.\d{8} g_loss: \d+\.\d{8}, psnr', lines[3])
-    assert 'recipe demo' in result.out and 'epoch_updates       3  (recipe: ' in result.out
+    assert 'recipe scratch' in result.out and 'epoch_updates       3  (recipe: ' in result.out
     assert 'models/g_models' in result.out.splitlines()[-1] and 'output/epoch_*.jpg' in result.out.splitlines()[-1]
 
     samples = {'epoch_%s%d_%s.jpg' % (stage, epoch, kind)
@@ -171,7 +171,7 @@ def test_a_resumed_run_refuses_what_would_make_it_another(run, data, tmp_path):
     assert run('train.py', *QUICK, '--n-epoch', '0').code == 0
     before = (tmp_path / 'models' / 'state.npz').read_bytes()
     assert run('train.py', '--resume', '--crop-size', '64').is_one_line(2, '--crop-size 32', '64', '--models')
-    assert run('train.py', '--resume', '--recipe', 'paper').is_one_line(2, '--recipe demo', 'paper')
+    assert run('train.py', '--resume', '--recipe', 'paper').is_one_line(2, '--recipe scratch', 'paper')
     result = run('train.py', '--resume', '--learning-rate-init', '0.002', '--n-epoch-init', '3')
     assert result.code == 0 and '--learning-rate-init is 0.002 from here on; it was 0.001' in result.out
     assert (tmp_path / 'models' / 'state.npz').read_bytes() != before

@@ -1,4 +1,7 @@
 """Pictures of every kind through upscale.py and upscale(), by a network that repeats each pixel."""
+import base64
+import html
+import io
 import os
 import re
 import resource
@@ -10,11 +13,12 @@ import time
 import cv2
 import numpy as np
 import pytest
-from conftest import ROOT, Result, photograph
+from conftest import ROOT, Result, photograph, wait_for
 from PIL import Image, ImageCms, ImageOps
 
 import checkpoint
 import engine
+import networks
 import picture
 import png
 import srgan_g
@@ -462,16 +466,15 @@ class TestWrongUsage:
 
     def test_default_network(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(upscale, 'SHIPPED', str(tmp_path / 'pretrained'))
-        assert upscale.default_model() is None
+        monkeypatch.setattr(networks, 'SHIPPED', str(tmp_path / 'pretrained'))
         with pytest.raises(upscale.UsageError, match='train.py'):
-            upscale.find_model(None)
+            networks.default()
         (tmp_path / 'pretrained' / 'srgan').mkdir(parents=True)
-        assert upscale.find_model(None) == str(tmp_path / 'pretrained' / 'srgan')
-        assert upscale.find_model('srresnet') == str(tmp_path / 'pretrained' / 'srresnet')
+        assert networks.default() == str(tmp_path / 'pretrained' / 'srgan')
+        assert networks.find('srresnet') == str(tmp_path / 'pretrained' / 'srresnet')
         (tmp_path / 'models' / 'g_models').mkdir(parents=True)
-        assert upscale.find_model(None) == os.path.join('models', 'g_models')
-        assert upscale.find_model('elsewhere') == 'elsewhere'
+        assert networks.default() == os.path.join('models', 'g_models')
+        assert networks.find('elsewhere') == 'elsewhere'
 
 
 def test_export_from_the_command_line(run, network, tmp_path):
@@ -493,3 +496,145 @@ def test_starts_in_under_three_seconds(tmp_path, monkeypatch):
     subprocess.run(command, cwd=str(tmp_path), check=True, stdout=subprocess.DEVNULL)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 3
+
+
+class TestCompare:
+    """--compare: a page of what has been enlarged."""
+
+    @staticmethod
+    def shown(path):
+        """What a page shows: {name: {label: uint8 [H, W, 3]}}."""
+        page = {}
+        for label, alt, data in re.findall(r'<img data-label="([^"]*)" alt="([^"]*)" src="data:[^,]*,([^"]*)"',
+                                           path.read_text(encoding='utf-8')):
+            name = html.unescape(alt[:-len(': ' + label)])
+            page.setdefault(name, {})[label] = np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert('RGB'))
+        return page
+
+    def test_pictures_of_every_mode_as_a_screen_shows_them(self, enlarge, tmp_path):
+        """Nearest is the browser's, from the picture itself; bicubic is Pillow's; transparent is over grey."""
+        alpha = ALPHA[:, :, np.newaxis] / 255
+        inks = Image.fromarray(np.dstack([RGB, GREY]), 'CMYK').convert('RGB')
+        grey = GREY[:, :, np.newaxis].repeat(3, 2)
+        expected = {
+            'rgb.png': RGB, 'grey.png': grey, 'grey16.png': np.round(deep(grey) / 257), 'bits.png': (grey >= 128) * 255,
+            'rgb16.png': np.round(deep(RGB) / 257), 'cmyk.tif': np.asarray(inks), 'one.png': RGB[:1, :1],
+            'rgba.png': RGB * alpha + 128 * (1 - alpha), 'grey_alpha.png': grey * alpha + 128 * (1 - alpha),
+            'rgba16.png': np.round(deep(RGB) / 257) * alpha + 128 * (1 - alpha)}
+        for name in expected:
+            TestModes.FILES[name](str(tmp_path / name))
+        result = enlarge(*expected, '--compare')
+        assert result.code == 0, result.err
+        page = self.shown(tmp_path / 'compare.html')
+        assert list(page) == list(expected)
+        for name, views in page.items():
+            low, bicubic, generated = [views[label].astype(int) for label in ('Low resolution', 'Bicubic', 'Generated')]
+            assert np.abs(low - expected[name]).max() <= 1, name
+            large = Image.fromarray(views['Low resolution']).resize(low.shape[1::-1] * np.array(4), Image.BICUBIC)
+            assert np.array_equal(bicubic, large), name
+            if name == 'cmyk.tif':
+                with Image.open(str(tmp_path / 'cmyk_x4.tif')) as image:
+                    wanted = np.asarray(image.convert('RGB'))
+            else:
+                # Colours go through the network, the ground does not.
+                clear = np.ones_like(alpha) if 'a' not in name.split('.')[0].replace('grey', '') else alpha
+                clear = clear[:low.shape[0], :low.shape[1]]
+                colour = curve(np.where(clear > 0, expected[name], 0).astype(np.uint8))
+                wanted = np.where(clear.repeat(4, 0).repeat(4, 1) > 0, colour, 128)
+            assert np.abs(generated - wanted).max() <= 2, name
+
+    @pytest.mark.parametrize('arguments, place', [
+        (['a.png', 'in'], '.'), (['in'], 'in'), ([os.path.join('in', 'sub', 'b.png')], os.path.join('in', 'sub')),
+        (['a.png', 'in', '-o', os.path.join('new', 'out')], os.path.join('new', 'out'))])
+    def test_it_lies_where_the_last_line_says(self, enlarge, tmp_path, arguments, place):
+        (tmp_path / 'in' / 'sub').mkdir(parents=True)
+        for name in ('a.png', os.path.join('in', 'sub', 'b.png')):
+            Image.fromarray(RGB).save(str(tmp_path / name))
+        result = enlarge(*arguments, '--compare')
+        path = os.path.normpath(os.path.join(place, 'compare.html'))
+        assert result.code == 0 and result.out.splitlines()[-1] == 'compare them in %s' % path
+        assert self.shown(tmp_path / path) and len(list(tmp_path.rglob('compare*'))) == 1
+
+    def test_large_pictures_show_their_middle(self, enlarge, tmp_path):
+        """1024 pixels of one, 512 of several, the same of each view; from several strips and tiles."""
+        pixels = photograph(301, 270, 0)
+        for number in range(3):
+            Image.fromarray(pixels).save(str(tmp_path / ('%d.png' % number)))
+        assert enlarge('0.png', '--compare', '--tile', '100').code == 0
+        (name, views), = self.shown(tmp_path / 'compare.html').items()
+        assert name == '0.png, its middle'
+        with Image.open(str(tmp_path / '0_x4.png')) as image:
+            middle = np.asarray(image)[4 * 22:4 * 278, 4 * 7:4 * 263].astype(int)
+        assert np.array_equal(views['Low resolution'], pixels[22:278, 7:263])
+        assert views['Generated'].shape == views['Bicubic'].shape == (1024, 1024, 3)
+        # Above 400 kB it is a JPEG.
+        assert np.abs(views['Generated'] - middle).mean() < 3
+        assert enlarge('.', '--compare', '--overwrite').code == 0
+        page = self.shown(tmp_path / 'compare.html')
+        assert len(page) == 3 and {view['Generated'].shape for view in page.values()} == {(512, 512, 3)}
+
+    def test_no_more_than_the_middle_is_held(self):
+        """The strips go on as they come, and what is kept does not keep them."""
+        given, kept = [np.full((40, 400, 3), number, np.uint8) for number in range(100)], []
+        passed = upscale.keep_window(iter(given), slice(495, 507), slice(10, 60), kept)
+        assert next(passed) is given[0] and len(kept) == 1
+        assert all(strip is given[number] for number, strip in enumerate(passed, start=1))
+        assert np.array_equal(np.concatenate(kept), np.concatenate(given)[1980:2028, 40:240])
+        assert all(part.base is None for part in kept)
+
+    def test_nothing_is_replaced_without_overwrite(self, enlarge, tmp_path):
+        for name in ('a.png', 'b.png'):
+            Image.fromarray(RGB).save(str(tmp_path / name))
+        assert enlarge('a.png', '--compare').code == 0
+        before = (tmp_path / 'compare.html').read_bytes()
+        assert enlarge('b.png', '--compare').is_one_line(2, 'compare.html is there', '--overwrite', '-o')
+        assert (tmp_path / 'compare.html').read_bytes() == before and not (tmp_path / 'b_x4.png').exists()
+        assert enlarge('b.png', '--compare', '--overwrite').code == 0
+        assert list(self.shown(tmp_path / 'compare.html')) == ['b.png']
+
+    def test_what_is_skipped_or_fails_is_not_on_it(self, enlarge, tmp_path):
+        folder = tmp_path / 'in'
+        folder.mkdir()
+        for name in ('a.png', 'b.png'):
+            Image.fromarray(RGB).save(str(folder / name))
+        assert enlarge(os.path.join('in', 'a.png')).code == 0
+        (folder / 'cut.png').write_bytes((folder / 'b.png').read_bytes()[:-40])
+        result = enlarge('in', '--compare')
+        assert result.code == 1 and 'failed: ' in result.err
+        assert list(self.shown(folder / 'compare.html')) == [os.path.join('in', 'b.png')]
+        (folder / 'compare.html').unlink()
+        (folder / 'cut.png').unlink()
+        again = enlarge('in', '--compare')
+        assert again.code == 0 and '2 skipped' in again.out and 'compare' not in again.out
+        assert not (folder / 'compare.html').exists()
+
+    def test_names_are_text(self, enlarge, tmp_path):
+        for name in ('<b>&"x\'.png', b'\xff.png'.decode('utf-8', 'surrogateescape')):
+            Image.fromarray(RGB).save(str(tmp_path / name))
+        assert enlarge('.', '-o', 'out', '--compare').code == 0
+        assert list(self.shown(tmp_path / 'out' / 'compare.html')) == ['./<b>&"x\'.png', './?.png']
+
+    def test_a_folder_that_cannot_be_written_is_one_line_before_the_work(self, enlarge, tmp_path):
+        Image.fromarray(RGB).save(str(tmp_path / 'a.png'))
+        result = enlarge('a.png', '-o', os.path.join('a.png', 'out'), '--compare')
+        assert result.is_one_line(1, os.path.join('a.png', 'out', 'compare.html')) and not result.out
+
+    def test_a_page_that_cannot_be_written_is_one_line_after_it(self, enlarge, tmp_path):
+        Image.fromarray(RGB).save(str(tmp_path / 'a.png'))
+        (tmp_path / 'compare.html.new').mkdir()
+        assert enlarge('a.png', '--compare').is_one_line(1, 'compare.html cannot be written')
+        assert (tmp_path / 'a_x4.png').exists() and not (tmp_path / 'compare.html').exists()
+
+    def test_ctrl_c_leaves_no_page(self, start, network, tmp_path):
+        Image.fromarray(RGB).save(str(tmp_path / 'a.png'))
+        Image.fromarray(photograph(1500, 1500, 0)).save(str(tmp_path / 'large.png'))
+        process = start('upscale.py', '--model', network, '--precision', 'fp32', '--tile', '64', 'a.png', 'large.png',
+                        '--compare')
+        wait_for((tmp_path / 'large_x4.png.new').exists, process)
+        process.send_signal(signal.SIGINT)
+        result = Result(process)
+        assert result.code == 130 and result.err.strip().splitlines()[-1] == 'error: stopped'
+        assert (tmp_path / 'a_x4.png').exists() and not list(tmp_path.glob('compare*'))
+
+    def test_it_needs_pictures(self, enlarge, tmp_path):
+        assert enlarge('--export', 'exported', '--compare').is_one_line(2, 'PICTURE')

@@ -1,0 +1,85 @@
+"""Draw the figure of README, comparison.png: what the networks of pretrained/ make of photographs not trained on.
+
+    python figures/draw_comparison.py
+
+The photographs are scikit-image's, reduced by bicubic as evaluate.py does. The details are chosen by hand, to show
+what a network does to fur, faces, small things and writing.
+"""
+import os
+import sys
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, ROOT)
+
+import command  # noqa: E402
+
+command.import_paddle()
+
+import matplotlib  # noqa: E402
+
+matplotlib.use('Agg')
+
+import matplotlib.pyplot as plt  # noqa: E402
+import numpy as np  # noqa: E402
+from PIL import Image  # noqa: E402
+
+import engine  # noqa: E402
+import evaluate  # noqa: E402
+import lpips  # noqa: E402
+import metrics  # noqa: E402
+import networks  # noqa: E402
+from data_utils import embedded  # noqa: E402
+
+PICTURE = os.path.join(ROOT, 'figures', 'comparison.png')
+# A photograph of scikit-image, its whole or a part (left, top, right, bottom), and the detail's corner in that part.
+ROWS = (('chelsea.png', (120, 92)), ('astronaut.png', (172, 60)), ('coffee.png', (300, 100)), ('page.png', (20, 30)))
+DETAIL = 96
+# In pixels.
+PANEL, TITLE, CAPTION, GAP, DPI = 288, 28, 24, 8, 100
+
+
+def main():
+    models = {name: engine.load(networks.find(name.lower())) for name in ('SRResNet', 'SRGAN')}
+    measure = lpips.Lpips(lpips.read_weights())
+    width, height = 6 * (PANEL + GAP) + GAP, TITLE + len(ROWS) * (PANEL + CAPTION + GAP)
+    figure = plt.figure(figsize=(width / DPI, height / DPI), dpi=DPI)
+    for row, (name, corner) in enumerate(ROWS):
+        lr, hr = pair(embedded(name)[0])
+        images = {'Bicubic': evaluate.enlarge_bicubic(lr)}
+        images.update((title, evaluate.upscale(lr, model)) for title, model in models.items())
+        box = corner + tuple(place + DETAIL for place in corner)
+        panels = [('', framed(hr, box), ''), ('Low resolution', lr.repeat(4, 0).repeat(4, 1), '')]
+        panels += [(title, image, '%.2f dB, LPIPS %.3f' % (metrics.psnr_y(image, hr), measure(image, hr)))
+                   for title, image in images.items()]
+        panels += [('Original', hr, '')]
+        for column, (title, image, caption) in enumerate(panels):
+            left, bottom = GAP + column * (PANEL + GAP), height - TITLE - (row + 1) * (PANEL + CAPTION + GAP) + CAPTION
+            axes = figure.add_axes([left / width, bottom / height, PANEL / width, PANEL / height])
+            axes.imshow(image if column == 0 else image[box[1]:box[3], box[0]:box[2]], interpolation='nearest')
+            axes.axis('off')
+            if row == 0:
+                axes.set_title(title, fontsize=12, fontweight='bold')
+            axes.annotate(caption, (0.5, 0), (0, -4), 'axes fraction', 'offset points', fontsize=11, ha='center',
+                          va='top')
+    figure.savefig(PICTURE, dpi=DPI)
+
+
+def pair(path):
+    """-> (lr, hr) uint8 RGB, as evaluate.py takes a picture without a partner."""
+    return evaluate.read_pair(evaluate.Pair(os.path.basename(path), path, None))
+
+
+def framed(hr, box):
+    """The whole picture, with its detail in a frame, within a square of PANEL pixels."""
+    from PIL import ImageDraw
+    whole = Image.fromarray(hr)
+    factor = PANEL / max(whole.size)
+    whole = whole.resize([round(factor * side) for side in whole.size], Image.LANCZOS)
+    draw = ImageDraw.Draw(whole)
+    draw.rectangle([round(factor * place) for place in box], outline='white', width=3)
+    draw.rectangle([round(factor * place) + inset for place, inset in zip(box, (1, 1, -1, -1))], outline='red')
+    return np.asarray(whole)
+
+
+if __name__ == '__main__':
+    main()

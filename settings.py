@@ -8,14 +8,14 @@ import shlex
 from command import Parser, UsageError, amount, natural, number, positive
 
 # demo: both stages in minutes on two cores, from pretrained/srresnet on; scratch: the same from nothing. article: what
-# the article's project ran. paper: Ledig et al. 2017, section 3.2. shipped: what made pretrained/srgan. Without
+# the article's project ran. paper: Ledig et al. 2017, section 3.2. shipped: what made pretrained/. Without
 # `epoch_updates` an epoch takes one crop of each picture. `init_g` names the G to start from, None for none.
 RECIPES = {
     'demo': dict(
         init_g='srresnet', crop_size=48, batch_size=16, epoch_updates=20, augment=True, lr_resize='bicubic',
-        n_epoch_init=5, learning_rate_init=1e-4, schedule_init='cosine',
-        n_epoch=5, learning_rate=1e-4, schedule='cosine',
-        content_loss='layers', adversarial_weight=0.05, phase_weight=3000.0, moving_statistics=True),
+        n_epoch_init=3, learning_rate_init=1e-4, schedule_init='cosine',
+        n_epoch=4, learning_rate=1e-4, schedule='cosine',
+        content_loss='layers', adversarial_weight=0.03, phase_weight=3000.0, moving_statistics=True),
     'scratch': dict(
         init_g=None, crop_size=48, batch_size=16, epoch_updates=20, augment=True, lr_resize='bicubic',
         n_epoch_init=30, learning_rate_init=1e-3, schedule_init='cosine',
@@ -33,9 +33,9 @@ RECIPES = {
         content_loss='vgg54', adversarial_weight=1e-3, phase_weight=0.0, moving_statistics=False),
     'shipped': dict(
         init_g='srresnet', crop_size=96, batch_size=16, epoch_updates=100, augment=True, lr_resize='bicubic',
-        n_epoch_init=10, learning_rate_init=1e-4, schedule_init='cosine',
-        n_epoch=20, learning_rate=1e-4, schedule='step',
-        content_loss='layers', adversarial_weight=0.05, phase_weight=3000.0, moving_statistics=True),
+        n_epoch_init=10, learning_rate_init=2e-4, schedule_init='cosine',
+        n_epoch=40, learning_rate=1e-4, schedule='cosine',
+        content_loss='layers', adversarial_weight=0.03, phase_weight=3000.0, moving_statistics=True),
 }
 DEFAULTS = dict(
     data=None, seed=0, models='models', output='output', save_every=10, save_minutes=15.0,

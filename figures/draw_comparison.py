@@ -32,7 +32,8 @@ from data_utils import embedded  # noqa: E402
 
 PICTURE = os.path.join(ROOT, 'figures', 'comparison.png')
 # A photograph of scikit-image, and the left and top of its detail.
-ROWS = (('chelsea.png', (120, 92)), ('astronaut.png', (172, 60)), ('coffee.png', (300, 100)), ('astronaut.png', (126, 336)))
+ROWS = (('chelsea.png', (120, 92)), ('astronaut.png', (172, 60)), ('coffee.png', (300, 100)),
+        ('astronaut.png', (126, 336)))
 DETAIL = 96
 # In pixels.
 PANEL, TITLE, CAPTION, GAP, DPI = 288, 28, 24, 8, 100

@@ -120,7 +120,8 @@ def import_paddle(threads=None):
     os.environ['OMP_NUM_THREADS'] = os.environ['FLAGS_paddle_num_threads'] = str(threads)
     for name, value in (('GLOG_minloglevel', '2'), ('FLAGS_allocator_strategy', 'auto_growth'),
                         ('FLAGS_cudnn_exhaustive_search', '1'), ('FLAGS_conv_workspace_size_limit', '1024'),
-                        ('FLAGS_use_pinned_memory', '0')):
+                        ('FLAGS_use_pinned_memory', '0'), ('FLAGS_rpc_deadline', '600000'),
+                        ('FLAGS_rpc_disable_reuse_port', '1')):
         os.environ.setdefault(name, value)
     try:
         with silent_stderr():

@@ -16,7 +16,7 @@ SUBJECTS = {
     'Measuring': ('evaluate', 'metrics', 'lpips'),
     'Looking': ('show_results', 'results_page'),
     'G in use': ('upscale', 'engine', 'int8', 'inference_graph', 'tiles'),
-    'Programs': ('programs', 'cpu_graph'),
+    'Programs': ('programs', 'cluster', 'cpu_graph'),
     'Pictures': ('archives', 'readers', 'picture', 'data_utils', 'png'),
     'Files': ('vgg19_weights', 'checkpoint', 'persistables', 'packages'),
     'Networks': ('srgan_g', 'srgan_d', 'vgg19', 'layers'),

@@ -1,0 +1,320 @@
+"""One run on several processes and machines, by Paddle's own engines.
+
+Each trainer computes the gradients of its part of every batch; their mean makes the update. With parameter servers
+`fluid.DistributeTranspiler`, in its synchronous mode, has rewritten the three programs: every server keeps a slice of
+each network with Adam's moments of it, takes the gradients, updates, and gives the weights back. A trainer has G, D
+and their statistics in its scope all the same, so that files, samples and figures are made as on one machine, by
+trainer 0 alone.
+"""
+import ctypes
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+import zlib
+
+import numpy as np
+import paddle.fluid as fluid
+
+import command
+import persistables
+import programs
+import settings as run_settings
+from command import RunError, UsageError
+
+# A program has servers of its own: they listen at the port that --servers names, and at so many after it.
+PORTS = {'init_g': 0, 'd': 100, 'g': 200}
+STEPS = {'init': ('init_g',), 'gan': ('d', 'g')}
+# What a trainer tells all others with each update: how many it has made, and the signal that asks it to stop, or 0.
+NEWS, DONE = 'news_%d', -1
+# The servers' checksums of what all processes must have in common.
+COMMON = 'common'
+STOP = {signal.SIGINT, signal.SIGTERM}
+PR_SET_PDEATHSIG = 1
+
+
+def common(settings, position):
+    """{name: checksum} of what all processes of a run have in common; `position` is where it stands, or None."""
+    names = [*run_settings.RECIPES['demo'], 'seed', 'warm_up', 'd_updates', 'label_smoothing', 'servers', 'trainers']
+    values = {name: getattr(settings, name) for name in names}
+    values['resume'] = [position[name] for name in ('stage', 'epoch', 'update')] if position else None
+    return {name: zlib.crc32(repr(value).encode()) for name, value in values.items()}
+
+
+def addresses(settings, name):
+    """Where the servers of the program `name` listen."""
+    parts = [server.rsplit(':', 1) for server in settings.servers]
+    return ['%s:%d' % (host, int(port) + PORTS[name]) for host, port in parts]
+
+
+def transpiled(settings, built, name):
+    """The DistributeTranspiler that has made a trainer's program of the program `name` of `built`, a Programs."""
+    in_plain_layout(getattr(built, name).program.global_block())
+    transpiler = fluid.DistributeTranspiler()
+    with command.silent_stderr():
+        transpiler.transpile(settings.trainer_id, getattr(built, name).program, ','.join(addresses(settings, name)),
+                             settings.trainers, startup_program=built.startup.clone())
+    return transpiler
+
+
+def patience():
+    """Seconds after which a process gives up those that it waits for."""
+    return int(os.environ['FLAGS_rpc_deadline']) / 1000
+
+
+# Trainers
+
+class Alone:
+    """A run's only process."""
+
+    def agreed(self, stop):
+        """What says, as a StopSignals, whether all trainers are to stop, where `stop` says it of this one."""
+        return stop
+
+    def news(self):
+        """{name: array} of what goes to the others with the next update."""
+        return {}
+
+    def enter(self, stage):
+        """Begin a stage."""
+
+    def gather(self, stage):
+        """Bring the stage's variables that are elsewhere into the scope."""
+
+    def leave(self):
+        """The run is over."""
+
+
+class Trainer:
+    """This trainer among those of a run with parameter servers: its programs, rewritten, on its Executor and scope.
+
+    Raises UsageError where the servers were started with other settings. From here on the process ends with one
+    line where they, or another trainer, are lost.
+    """
+
+    def __init__(self, settings, built, exe, scope, position):
+        self.settings, self.exe, self.scope, self.updates, self.stop = settings, exe, scope, 0, None
+        self.everywhere = [address for name in PORTS for address in addresses(settings, name)]
+        self.parts = {}
+        for name in PORTS:
+            transpiler = transpiled(settings, built, name)
+            self.add_news(transpiler.get_trainer_program(wait_port=False).global_block(), name)
+            # Each with its origin, the slice of it that a server has, and that server's endpoint.
+            self.parts[name] = transpiler.vars_overview.distributed_vars
+        self.received_news = [NEWS % number for number in range(settings.trainers)]
+        for name in self.received_news:
+            persistables.set_variable(scope, name, np.zeros(2, np.float32))
+        line_for_abort(
+            'no word from the servers %s for %d seconds, or a connection broke: a server or another trainer has '
+            'ended, or an address is wrong; when all of them run again, `%s` goes on from the last save' % (
+                ','.join(settings.servers), patience(), run_settings.resume_command(settings)))
+        self.compare(common(settings, position))
+        # All trainers are there once the servers have this from each of them.
+        self.run(scope, dict(type='fetch_barrier', inputs={'X': []}, outputs={'Out': []}, attrs={
+            'endpoints': self.everywhere, 'trainer_id': settings.trainer_id}))
+
+    def add_news(self, block, name):
+        """Have an update take the trainer's news to the servers, trainer 0's with the learning rate, and all back."""
+        own, trainers, where = self.settings.trainer_id, self.settings.trainers, addresses(self.settings, name)
+        news = [variable(block, NEWS % number, [2]) for number in range(trainers)]
+        types = [op.type for op in block.ops]
+        block._insert_op(types.index('fetch_barrier'), **receive(news, where[:1] * trainers))
+        block._insert_op(types.index('send_barrier'), **send(news[own], self.everywhere))
+        if own == 0:
+            block._insert_op(types.index('send_barrier'),
+                             **send(variable(block, programs.LEARNING_RATE, [1]), where))
+
+    def compare(self, mine):
+        """Raise UsageError where a server has other settings."""
+        for address in addresses(self.settings, 'init_g'):
+            scope, program = fluid.Scope(), fluid.Program()
+            checksums = variable(program.global_block(), COMMON, [len(mine)], 'int64')
+            self.run(scope, receive([checksums], [address], barrier=False), program=program)
+            theirs = persistables.get_variable(scope, COMMON)
+            different = [run_settings.option(name) for name, ours, other in zip(mine, mine.values(), theirs)
+                         if ours != other]
+            if different or len(theirs) != len(mine):
+                raise UsageError('the server at %s has other settings than this trainer: %s; start all processes with '
+                                 'the same ones' % (address, ', '.join(different)))
+
+    def agreed(self, stop):
+        self.stop = stop
+        return self
+
+    @property
+    def received(self):
+        """The signal that has asked any trainer to stop, as all know it since the same update; or None."""
+        return int(max(persistables.get_variable(self.scope, name)[1] for name in self.received_news)) or None
+
+    def news(self):
+        self.updates += 1
+        asked = self.stop.received if self.stop else None
+        return {NEWS % self.settings.trainer_id: np.array([self.updates, asked or 0], np.float32)}
+
+    def enter(self, stage):
+        """Give the servers what trainer 0 has."""
+        if self.settings.trainer_id == 0:
+            for name in STEPS[stage]:
+                self.exchange(name, ('Param', 'Optimizer'), give=True)
+
+    def gather(self, stage):
+        for name in STEPS[stage]:
+            self.exchange(name, ('Optimizer',), give=False)
+
+    def exchange(self, name, kinds, give):
+        """Give the servers of the program `name` their slices of this scope's variables, or take them from there.
+
+        Slices of Adam's moments have the name of the whole on every server, so each server gets a scope of its own.
+        """
+        for address in addresses(self.settings, name):
+            scope, program = fluid.Scope(), fluid.Program()
+            block = program.global_block()
+            parts = [part for part in self.parts[name] if part.endpoint == address and part.vtype in kinds]
+            variables = [variable(block, part.slice.name, part.slice.shape) for part in parts]
+            if give:
+                for part in parts:
+                    whole = persistables.get_variable(self.scope, part.origin.name)
+                    persistables.set_variable(scope, part.slice.name, np.ascontiguousarray(whole[rows(part)]))
+            self.run(scope, *[send(one, [address]) if give else receive([one], [address], barrier=False)
+                              for one in variables], program=program)
+            if not give:
+                for part in parts:
+                    whole = persistables.get_variable(self.scope, part.origin.name)
+                    whole[rows(part)] = persistables.get_variable(scope, part.slice.name)
+                    persistables.set_variable(self.scope, part.origin.name, whole)
+
+    def leave(self):
+        """Tell the servers that this trainer is done; they end with the last one."""
+        scope, program = fluid.Scope(), fluid.Program()
+        own = variable(program.global_block(), NEWS % self.settings.trainer_id, [2])
+        persistables.set_variable(scope, own.name, np.array([DONE, 0], np.float32))
+        self.run(scope, send(own, self.everywhere), program=program)
+
+    def run(self, scope, *operations, program=None):
+        """Run operations, keyword arguments of append_op, of a program that has their variables."""
+        program = program or fluid.Program()
+        for operation in operations:
+            program.global_block().append_op(**operation)
+        self.exe.run(program, scope=scope)
+
+
+def rows(part):
+    """The rows of a whole variable that a server's part is."""
+    if not part.is_slice:
+        return slice(None)
+    first = part.offset // int(np.prod(part.origin.shape[1:]))
+    return slice(first, first + part.slice.shape[0])
+
+
+def variable(block, name, shape, dtype='float32'):
+    return block.create_var(name=name, shape=shape, dtype=dtype, persistable=True)
+
+
+def send(variable, endpoints):
+    """The operation that gives a variable to the servers' variables of that name."""
+    return dict(type='send', inputs={'X': [variable] * len(endpoints)}, outputs={'Out': []},
+                attrs={'epmap': endpoints})
+
+
+def receive(variables, endpoints, barrier=True):
+    """The operation that takes each variable from a server's of that name; without `barrier` at any time."""
+    return dict(type='recv', inputs={'X': []}, outputs={'Out': variables},
+                attrs={'epmap': endpoints, 'with_barrier': barrier})
+
+
+# Servers
+
+def serve(settings, position):
+    """Be server number settings.server_id of the run until all its trainers are done.
+
+    A process for each program: several of Paddle's servers in one are not safe from each other. Raises RunError where
+    one cannot listen, or gives a trainer up.
+    """
+    # Paddle's own handlers would end a server at once, and take from the trainers what they need to save.
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP)
+    errors = multiprocessing.SimpleQueue()
+    servers = [multiprocessing.Process(target=serve_program, args=(settings, name, position, errors), daemon=True)
+               for name in PORTS]
+    for server in servers:
+        server.start()
+    print('serving at %s' % settings.servers[settings.server_id], flush=True)
+    try:
+        while any(server.is_alive() for server in servers):
+            if signal.sigtimedwait(STOP, 0.2):
+                print('\nserving until the trainers have stopped; once more stops at once', file=sys.stderr)
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP)
+            for name, server in zip(PORTS, servers):
+                if server.exitcode:
+                    raise RunError(errors.get() if server.exitcode > 0 else
+                                   'cannot serve at %s: is another process at this port, or the address another '
+                                   "machine's?" % addresses(settings, name)[settings.server_id])
+    finally:
+        for server in servers:
+            server.kill()
+
+
+def serve_program(settings, name, position, errors):
+    """Serve one program in a process of its own; `errors` takes a line where the run cannot go on."""
+    # End with the process that waits for this one, and keep Paddle's C++ stacks from people.
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    address, exe, scope = addresses(settings, name)[settings.server_id], fluid.Executor(fluid.CPUPlace()), fluid.Scope()
+    transpiler = transpiled(settings, programs.build_for(settings, on_cpu=True), name)
+    program, startup = transpiler.get_pserver_programs(address)
+    exe.run(startup, scope=scope)
+    persistables.set_variable(scope, COMMON, np.array(list(common(settings, position).values()), np.int64))
+    names = [NEWS % number for number in range(settings.trainers)]
+    for one in names:
+        persistables.set_variable(scope, one, np.zeros(2, np.float32))
+    threading.Thread(target=exe.run, args=(program,), kwargs={'scope': scope}, daemon=True).start()
+
+    heard, last = time.monotonic(), None
+    while last is None or (last != DONE).any():
+        time.sleep(0.2)
+        updates = np.array([persistables.get_variable(scope, one)[0] for one in names])
+        if not np.array_equal(updates, last):
+            heard, last = time.monotonic(), updates
+        elif time.monotonic() - heard > patience():
+            late = np.flatnonzero((updates == updates[updates != DONE].min()))
+            errors.put('no word for %d seconds from trainer %s' % (patience(), ', '.join(map(str, late))))
+            os._exit(1)
+    # The last trainer waits for the answer to its last word.
+    time.sleep(1)
+    os._exit(0)
+
+
+# Paddle's ways
+
+def in_plain_layout(block):
+    """Have the gradients of a block's weights in Paddle's own memory layout before they are sent.
+
+    A convolution by oneDNN leaves its weights' gradient in blocks of channels. Adam would put it in order, as every
+    operation with a kernel does; `send` takes the bytes as they lie.
+    """
+    for gradient in [op.input('Grad')[0] for op in block.ops if op.type == 'adam']:
+        producer = max(index for index, op in enumerate(block.ops) if gradient in op.output_arg_names)
+        if block.ops[producer].type == 'conv2d_grad':
+            variable = block.var(gradient)
+            block._insert_op(producer + 1, type='scale', inputs={'X': variable}, outputs={'Out': variable},
+                             attrs={'scale': 1.0})
+
+def line_for_abort(line):
+    """Have `line` as an error, and exit code 1, where Paddle ends the process.
+
+    Its connections answer a failure by abort(), in a thread of their own, after a C++ stack on the error output. That
+    is kept from people; Python's own errors go on to them.
+    """
+    global kept_handler
+    if sys.stderr.fileno() == 2:
+        sys.stderr = os.fdopen(os.dup(2), 'w', buffering=1)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+
+    @ctypes.CFUNCTYPE(None, ctypes.c_int)
+    def handler(_):
+        command.complain(line, 1)
+        os._exit(1)
+
+    kept_handler = handler
+    ctypes.CDLL(None).signal(signal.SIGABRT, handler)

@@ -27,8 +27,10 @@ from command import RunError, UsageError
 # A program has servers of its own: they listen at the port that --servers names, and at so many after it.
 PORTS = {'init_g': 0, 'd': 100, 'g': 200}
 STEPS = {'init': ('init_g',), 'gan': ('d', 'g')}
-# What a trainer tells all others with each update: how many it has made, and the signal that asks it to stop, or 0.
+# What a trainer tells the servers with each update: how many it has made, or DONE, and whether it is asked to stop.
 NEWS, DONE = 'news_%d', -1
+# The sum of all news as it was when the update was made: a trainer that is ahead has changed its own since.
+ALL_NEWS = 'news'
 # The servers' checksums of what all processes must have in common.
 COMMON = 'common'
 STOP = {signal.SIGINT, signal.SIGTERM}
@@ -103,9 +105,7 @@ class Trainer:
             self.add_news(transpiler.get_trainer_program(wait_port=False).global_block(), name)
             # Each with its origin, the slice of it that a server has, and that server's endpoint.
             self.parts[name] = transpiler.vars_overview.distributed_vars
-        self.received_news = [NEWS % number for number in range(settings.trainers)]
-        for name in self.received_news:
-            persistables.set_variable(scope, name, np.zeros(2, np.float32))
+        persistables.set_variable(scope, ALL_NEWS, np.zeros(2, np.float32))
         line_for_abort(
             'no word from the servers %s for %d seconds, or a connection broke: a server or another trainer has '
             'ended, or an address is wrong; when all of them run again, `%s` goes on from the last save' % (
@@ -116,13 +116,12 @@ class Trainer:
             'endpoints': self.everywhere, 'trainer_id': settings.trainer_id}))
 
     def add_news(self, block, name):
-        """Have an update take the trainer's news to the servers, trainer 0's with the learning rate, and all back."""
-        own, trainers, where = self.settings.trainer_id, self.settings.trainers, addresses(self.settings, name)
-        news = [variable(block, NEWS % number, [2]) for number in range(trainers)]
-        types = [op.type for op in block.ops]
-        block._insert_op(types.index('fetch_barrier'), **receive(news, where[:1] * trainers))
-        block._insert_op(types.index('send_barrier'), **send(news[own], self.everywhere))
-        if own == 0:
+        """Have an update take this trainer's news to the servers, trainer 0's learning rate too, and all news back."""
+        where, types = addresses(self.settings, name), [op.type for op in block.ops]
+        own = variable(block, NEWS % self.settings.trainer_id, [2])
+        block._insert_op(types.index('fetch_barrier'), **receive([variable(block, ALL_NEWS, [2])], where[:1]))
+        block._insert_op(types.index('send_barrier'), **send(own, self.everywhere))
+        if self.settings.trainer_id == 0:
             block._insert_op(types.index('send_barrier'),
                              **send(variable(block, programs.LEARNING_RATE, [1]), where))
 
@@ -145,13 +144,15 @@ class Trainer:
 
     @property
     def received(self):
-        """The signal that has asked any trainer to stop, as all know it since the same update; or None."""
-        return int(max(persistables.get_variable(self.scope, name)[1] for name in self.received_news)) or None
+        """The signal that asks to stop, once all trainers know since the same update that one is asked to; or None."""
+        if persistables.get_variable(self.scope, ALL_NEWS)[1]:
+            return self.stop.received or signal.SIGTERM
+        return None
 
     def news(self):
         self.updates += 1
-        asked = self.stop.received if self.stop else None
-        return {NEWS % self.settings.trainer_id: np.array([self.updates, asked or 0], np.float32)}
+        asked = self.stop.received is not None
+        return {NEWS % self.settings.trainer_id: np.array([self.updates, asked], np.float32)}
 
     def enter(self, stage):
         """Give the servers what trainer 0 has."""
@@ -266,8 +267,12 @@ def serve_program(settings, name, position, errors):
     exe.run(startup, scope=scope)
     persistables.set_variable(scope, COMMON, np.array(list(common(settings, position).values()), np.int64))
     names = [NEWS % number for number in range(settings.trainers)]
-    for one in names:
+    block = program.global_block()
+    for one in (*names, ALL_NEWS):
+        variable(block, one, [2])
         persistables.set_variable(scope, one, np.zeros(2, np.float32))
+    program.block(1).append_op(type='sum', inputs={'X': [block.var(one) for one in names]},
+                               outputs={'Out': block.var(ALL_NEWS)})
     threading.Thread(target=exe.run, args=(program,), kwargs={'scope': scope}, daemon=True).start()
 
     heard, last = time.monotonic(), None

@@ -254,6 +254,12 @@ def check_cluster(settings):
         if settings.server_id >= len(settings.servers):
             raise UsageError('--server-id %d: of %d servers they go from 0 to %d; see --servers' % (
                 settings.server_id, len(settings.servers), len(settings.servers) - 1))
+        for server in settings.servers:
+            host, port = server.rsplit(':', 1)
+            for other in ('%s:%d' % (host, int(port) + more) for more in (100, 200)):
+                if other in settings.servers:
+                    raise UsageError('--servers: %s also takes the port of %s; let them be less than 100 ports apart, '
+                                     'or more than 200' % (server, other))
         if settings.clip_gradients:
             raise UsageError('--clip-gradients: servers see no gradient as a whole; leave it out, or use GPUs')
     elif settings.servers:

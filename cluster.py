@@ -4,7 +4,7 @@ Each trainer computes the gradients of its part of every batch; their mean makes
 `fluid.DistributeTranspiler`, in its synchronous mode, has rewritten the three programs: every server keeps a slice of
 each network with Adam's moments of it, takes the gradients, updates, and gives the weights back. A trainer has G, D
 and their statistics in its scope all the same, so that files, samples and figures are made as on one machine, by
-trainer 0 alone.
+trainer 0 alone. On GPUs NCCL takes the mean of the gradients, and every trainer updates its own copy by it.
 """
 import ctypes
 import multiprocessing
@@ -17,6 +17,8 @@ import zlib
 
 import numpy as np
 import paddle.fluid as fluid
+from paddle.fluid.incubate.fleet.base.role_maker import PaddleCloudRoleMaker
+from paddle.fluid.incubate.fleet.collective import DistributedStrategy, fleet
 
 import command
 import persistables
@@ -66,6 +68,44 @@ def patience():
     return int(os.environ['FLAGS_rpc_deadline']) / 1000
 
 
+# Trainers on GPUs
+
+def distribution(settings, on_cpu):
+    """What makes an optimizer one over all trainers on GPUs; None where that is not what makes them a run.
+
+    Raises UsageError without GPUs.
+    """
+    if settings.role or settings.trainers == 1:
+        return None
+    if on_cpu:
+        raise UsageError('%d trainers without --role are for GPUs, and there is none here; on CPUs take parameter '
+                         'servers, by --role and --servers' % settings.trainers)
+    return MeanGradient
+
+
+class MeanGradient:
+    """An optimizer that goes by the mean of all trainers' gradients, taken by NCCL, and starts from trainer 0's values.
+
+    Not by CompiledProgram.with_data_parallel, which keeps copies of the variables to itself: what one program has
+    updated the next one would not see.
+    """
+
+    def __init__(self, optimizer):
+        fleet.init(PaddleCloudRoleMaker(is_collective=True))
+        strategy = DistributedStrategy()
+        strategy.mode, strategy.collective_mode = 'collective', 'grad_allreduce'
+        self.optimizer = fleet.distributed_optimizer(optimizer, strategy)
+
+    def minimize(self, loss):
+        # One communicator and one broadcast do for all programs: the last, which knows all variables.
+        startup = fluid.default_startup_program().global_block()
+        for index in reversed(range(len(startup.ops))):
+            if startup.ops[index].type.startswith('c_'):
+                startup._remove_op(index)
+        with command.silent_stderr():
+            self.optimizer.minimize(loss)
+
+
 # Trainers
 
 class Alone:
@@ -89,7 +129,42 @@ class Alone:
         """The run is over."""
 
 
-class Trainer:
+class Several(Alone):
+    """Trainers that stop together: with an update each says whether it is asked to, and hears whether one is."""
+
+    def __init__(self, scope):
+        self.scope, self.stop = scope, None
+
+    def agreed(self, stop):
+        self.stop = stop
+        return self
+
+    @property
+    def received(self):
+        """The signal that asks to stop, once all trainers know since the same update that one is asked to; or None."""
+        return (self.stop.received or signal.SIGTERM) if self.asked() else None
+
+
+class Collective(Several):
+    """This trainer among those on GPUs, whose programs MeanGradient has made."""
+
+    def __init__(self, built, exe, scope):
+        super().__init__(scope)
+        startup = fluid.Program()
+        for step in (built.init_g, built.g):
+            with fluid.program_guard(step.program, startup):
+                stop = fluid.layers.create_global_var([1], 0.0, 'float32', persistable=True, name=ALL_NEWS)
+                fluid.layers.collective._c_allreduce(stop, stop, 'max', use_calc_stream=True)
+        exe.run(startup, scope=scope)
+
+    def news(self):
+        return {ALL_NEWS: np.array([self.stop.received is not None], np.float32)}
+
+    def asked(self):
+        return persistables.get_variable(self.scope, ALL_NEWS)[0]
+
+
+class Trainer(Several):
     """This trainer among those of a run with parameter servers: its programs, rewritten, on its Executor and scope.
 
     Raises UsageError where the servers were started with other settings. From here on the process ends with one
@@ -97,7 +172,8 @@ class Trainer:
     """
 
     def __init__(self, settings, built, exe, scope, position):
-        self.settings, self.exe, self.scope, self.updates, self.stop = settings, exe, scope, 0, None
+        super().__init__(scope)
+        self.settings, self.exe, self.updates = settings, exe, 0
         self.everywhere = [address for name in PORTS for address in addresses(settings, name)]
         self.parts = {}
         for name in PORTS:
@@ -138,21 +214,13 @@ class Trainer:
                 raise UsageError('the server at %s has other settings than this trainer: %s; start all processes with '
                                  'the same ones' % (address, ', '.join(different)))
 
-    def agreed(self, stop):
-        self.stop = stop
-        return self
-
-    @property
-    def received(self):
-        """The signal that asks to stop, once all trainers know since the same update that one is asked to; or None."""
-        if persistables.get_variable(self.scope, ALL_NEWS)[1]:
-            return self.stop.received or signal.SIGTERM
-        return None
-
     def news(self):
         self.updates += 1
         asked = self.stop.received is not None
         return {NEWS % self.settings.trainer_id: np.array([self.updates, asked], np.float32)}
+
+    def asked(self):
+        return persistables.get_variable(self.scope, ALL_NEWS)[1]
 
     def enter(self, stage):
         """Give the servers what trainer 0 has."""
@@ -228,12 +296,15 @@ def receive(variables, endpoints, barrier=True):
 # Servers
 
 def serve(settings, position):
-    """Be server number settings.server_id of the run until all its trainers are done.
+    """Be server number settings.server_id of the run until all its trainers are done; -> the exit code.
+
+    Ctrl-C reaches all of a terminal's processes, and a server is for the trainers, which have to save, until a second
+    one; SIGTERM ends it at once.
 
     A process for each program: several of Paddle's servers in one are not safe from each other. Raises RunError where
     one cannot listen, or gives a trainer up.
     """
-    # Paddle's own handlers would end a server at once, and take from the trainers what they need to save.
+    # Before Paddle sets handlers of its own.
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP)
     errors = multiprocessing.SimpleQueue()
     servers = [multiprocessing.Process(target=serve_program, args=(settings, name, position, errors), daemon=True)
@@ -241,16 +312,21 @@ def serve(settings, position):
     for server in servers:
         server.start()
     print('serving at %s' % settings.servers[settings.server_id], flush=True)
+    asked = False
     try:
         while any(server.is_alive() for server in servers):
-            if signal.sigtimedwait(STOP, 0.2):
+            received = signal.sigtimedwait(STOP, 0.2)
+            if received and (asked or received.si_signo == signal.SIGTERM):
+                return 128 + received.si_signo
+            if received:
+                asked = True
                 print('\nserving until the trainers have stopped; once more stops at once', file=sys.stderr)
-                signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP)
             for name, server in zip(PORTS, servers):
                 if server.exitcode:
                     raise RunError(errors.get() if server.exitcode > 0 else
                                    'cannot serve at %s: is another process at this port, or the address another '
                                    "machine's?" % addresses(settings, name)[settings.server_id])
+        return 0
     finally:
         for server in servers:
             server.kill()

@@ -160,4 +160,6 @@ def choose_place(device):
         reason = ('this Paddle sees no GPU' if fluid.core.is_compiled_with_cuda()
                   else 'this Paddle is the CPU wheel; `make setup GPU=1` installs the other')
         raise UsageError('--device gpu: %s; use --device cpu or auto' % reason)
-    return fluid.CUDAPlace(0) if has_gpu and device != 'cpu' else fluid.CPUPlace()
+    # Paddle's launcher gives each process a GPU of its own.
+    own = int(os.environ.get('FLAGS_selected_gpus', 0))
+    return fluid.CUDAPlace(own) if has_gpu and device != 'cpu' else fluid.CPUPlace()

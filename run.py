@@ -41,7 +41,7 @@ class Run:
             raise UsageError('--amp on: this Paddle computes in 16 bits on a GPU alone; use --amp off')
         self.exe, self.scope, self.sample_scope = fluid.Executor(place), fluid.Scope(), fluid.Scope()
         self.cluster, self.writes = cluster.Alone(), settings.trainer_id == 0
-        self.programs = programs.build_for(settings, on_cpu)
+        self.programs = programs.build_for(settings, on_cpu, cluster.distribution(settings, on_cpu))
         self.steps = {'init': [self.programs.init_g], 'gan': [self.programs.d, self.programs.g]}
         self.networks = {'g_models': variables_of(SRGAN_g, [None, 3, None, None]),
                          'd_models': variables_of(SRGAN_d, [None, 3, settings.crop_size, settings.crop_size])}
@@ -63,9 +63,11 @@ class Run:
         self.average = Average(settings.ema, dict(self.get(self.networks['g_models']))) if settings.ema else None
 
     def join(self, settings, position):
-        """Become one of the trainers of a run that stands at `position`; without --role, stay the only one."""
+        """Become one of the trainers, where there are several, of a run that stands at `position`."""
         if settings.role:
             self.cluster = cluster.Trainer(settings, self.programs, self.exe, self.scope, position)
+        elif settings.trainers > 1:
+            self.cluster = cluster.Collective(self.programs, self.exe, self.scope)
 
     def set(self, variables):
         for name, array in variables.items():

@@ -265,7 +265,7 @@ def check_cluster(settings):
     elif settings.servers:
         raise UsageError('--servers %s: say by --role what this process is' % ','.join(settings.servers))
     if settings.trainers > 1:
-        for name in ('patience', 'dry_run'):
+        for name in ('patience', 'dry_run', 'amp'):
             if getattr(settings, name):
                 raise UsageError('%s is for a run of one trainer; leave it out' % option(name))
         if settings.batch_size % settings.trainers:

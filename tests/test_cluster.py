@@ -43,7 +43,7 @@ def begin(place):
     """begin(tiny, *arguments) begins train.py with the networks of a script beside this one; -> the process."""
     processes = []
 
-    def begin(tiny, *arguments, prefix=(), patience=60):
+    def begin(tiny, *arguments, prefix=(), patience=30):
         environment = dict(os.environ, FLAGS_rpc_deadline=str(1000 * patience))
         processes.append(subprocess.Popen(
             [*prefix, sys.executable, os.path.join(ROOT, 'tests', tiny), 'train.py', *map(str, arguments)],
@@ -119,11 +119,11 @@ def test_a_run_goes_from_one_machine_to_a_cluster_and_back(cluster, begin, one, 
     assert Result(begin('tiny_fixed.py', *RUN, '--n-epoch', '0', *folders('moved'))).code == 0
     processes = cluster('tiny_fixed.py', '--resume', '--n-epoch', '4', *folders('moved'))
     log = place / 'moved' / 'output' / 'log.csv'
-    wait_for(lambda: 'gan' in log.read_text(), processes[0])
+    wait_for(lambda: '\ngan,1,' in log.read_text(), processes[0])
     processes[1].send_signal(signal.SIGTERM)
     results = [Result(process) for process in processes]
     assert [result.code for result in results] == [143, 143, 0, 0], [result.err for result in results]
-    assert 'gan,4' not in log.read_text() and 'stopped and saved' in results[0].out
+    assert '\ngan,4,' not in log.read_text() and 'stopped and saved' in results[0].out
     assert Result(begin('tiny_fixed.py', '--resume', *folders('moved'))).code == 0
     assert_follows(state(place / 'moved'), one)
 

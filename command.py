@@ -109,7 +109,8 @@ def import_paddle(threads=None):
     os.environ['OMP_NUM_THREADS'] = os.environ['FLAGS_paddle_num_threads'] = str(threads)
     for name, value in (('GLOG_minloglevel', '2'), ('FLAGS_allocator_strategy', 'auto_growth'),
                         ('FLAGS_cudnn_exhaustive_search', '1'), ('FLAGS_conv_workspace_size_limit', '1024'),
-                        ('FLAGS_use_pinned_memory', '0')):
+                        ('FLAGS_use_pinned_memory', '0'), ('FLAGS_rpc_deadline', '600000'),
+                        ('FLAGS_rpc_disable_reuse_port', '1')):
         os.environ.setdefault(name, value)
     try:
         with silent_stderr():
@@ -148,4 +149,6 @@ def choose_place(device):
         reason = ('this Paddle sees no GPU' if fluid.core.is_compiled_with_cuda()
                   else 'this Paddle is the CPU wheel; `make setup GPU=1` installs the other')
         raise UsageError('--device gpu: %s; use --device cpu or auto' % reason)
-    return fluid.CUDAPlace(0) if has_gpu and device != 'cpu' else fluid.CPUPlace()
+    # Paddle's launcher gives each process a GPU of its own.
+    own = int(os.environ.get('FLAGS_selected_gpus', 0))
+    return fluid.CUDAPlace(own) if has_gpu and device != 'cpu' else fluid.CPUPlace()

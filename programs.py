@@ -49,17 +49,21 @@ CONTENT_LOSSES = {
 }
 
 # How each program's Adam works: with the rewrites of cpu_graph, with 16-bit floats, and with a gradient whose norm
-# as a whole is at most this (None: as it is).
-Method = collections.namedtuple('Method', 'on_cpu amp clip_gradients', defaults=(False, None))
+# as a whole is at most this (None: as it is), and what makes it an optimizer over several trainers (None: it is not).
+Method = collections.namedtuple('Method', 'on_cpu amp clip_gradients distribution', defaults=(False, None, None))
 
 Programs = collections.namedtuple('Programs', 'startup init_g d g sample')
 
 
 class Step:
-    """A program with what an Executor needs of it: the names that it is fed, and what it returns, by name."""
+    """A program with what an Executor needs of it: the names that it is fed, and what it returns, by name.
+
+    `persistables` are the names of the variables that it keeps from run to run, in order, wherever these are kept.
+    """
 
     def __init__(self, program, feeds, fetches):
         self.program, self.feeds, self.fetches = program, feeds, fetches
+        self.persistables = sorted(variable.name for variable in program.list_vars() if variable.persistable)
 
     def run(self, exe, scope, feed):
         """One run on those of `feed` that it wants -> {name: float for a loss or mean, else array}."""
@@ -67,10 +71,13 @@ class Step:
                          fetch_list=list(self.fetches.values()), scope=scope)
         return {name: value.item() if value.size == 1 else value for name, value in zip(self.fetches, values)}
 
-    def persistables(self):
-        """The names of the variables that the program keeps from run to run, in order."""
-        return sorted(variable.name for variable in self.program.list_vars()
-                      if variable.persistable and variable.name not in ('feed', 'fetch'))
+
+def build_for(settings, on_cpu, distribution=None):
+    """The programs of a run, for a processor or a GPU; see Method for `distribution`."""
+    return build(
+        settings.crop_size, settings.content_loss, settings.adversarial_weight, settings.seed,
+        Method(on_cpu, settings.amp, settings.clip_gradients, distribution), settings.label_smoothing,
+        settings.phase_weight, settings.moving_statistics)
 
 
 def build(crop_size, content_loss, adversarial_weight, seed, method, label_smoothing=0.0, phase_weight=0.0,
@@ -185,6 +192,8 @@ def minimize(loss, name, method):
     optimizer = fluid.optimizer.Adam(learning_rate, beta1=BETA1, name=name, grad_clip=clip)
     if method.amp:
         optimizer = in_16_bits(optimizer)
+    if method.distribution:
+        optimizer = method.distribution(optimizer)
     optimizer.minimize(loss)
 
 

@@ -178,13 +178,20 @@ def feeds(readers, settings, stage, updates, first=0, vgg_size=None):
     [N, vgg_size, vgg_size, 3]: float32 in [-1, 1]. They depend on the pictures, the seed, the stage's number and
     the update's alone, so that a resumed run sees what an uninterrupted one does. All pictures are used once
     before any is used again. The readers are LOOK_AHEAD batches ahead of the Executor, and cut a picture's
-    crops of several rounds when they read it, as many as settings.cache_mb megabytes hold.
+    crops of several rounds when they read it, as many as settings.cache_mb megabytes hold. Of several trainers each
+    gets its part of every batch.
     """
     batch_size, pictures = settings.batch_size, len(readers)
+    part = batch_size // settings.trainers
     how = dict(seed=settings.seed, stage=stage, crop_size=settings.crop_size, augment=settings.augment,
                lr_resize=settings.lr_resize, vgg_size=vgg_size)
     crop_bytes = 3 * (settings.crop_size ** 2 * 17 // 16 + (vgg_size or 0) ** 2)
     rounds = rounds_a_reading(pictures, crop_bytes, settings.cache_mb)
+
+    def batch(update):
+        """The numbers of this trainer's crops of an update."""
+        start = update * batch_size + part * settings.trainer_id
+        return range(start, start + part)
 
     def order(number):
         return round_order(pictures, settings.seed, stage, number)
@@ -195,19 +202,19 @@ def feeds(readers, settings, stage, updates, first=0, vgg_size=None):
         picture = order(this)[place]
         until = this + rounds - (this + picture * rounds // pictures) % rounds
         later = [other * pictures + np.flatnonzero(order(other) == picture)[0] for other in range(this + 1, until)]
-        return picture, [number] + [other for other in later if other < updates * batch_size]
+        return picture, [number] + [other for other in later
+                                    if other < updates * batch_size and other in batch(other // batch_size)]
 
     coming = {}
     try:
         for update in range(first, updates + LOOK_AHEAD):
             if update < updates:
-                for number in range(update * batch_size, (update + 1) * batch_size):
+                for number in batch(update):
                     if number not in coming:
                         picture, numbers = reading(number)
                         coming.update(dict.fromkeys(numbers, readers.submit(picture, numbers, how)))
             if update >= first + LOOK_AHEAD:
-                numbers = range((update - LOOK_AHEAD) * batch_size, (update - LOOK_AHEAD + 1) * batch_size)
-                crops = zip(*[coming.pop(number).result().pop(number) for number in numbers])
+                crops = zip(*[coming.pop(number).result().pop(number) for number in batch(update - LOOK_AHEAD)])
                 yield {name: standardized(images)
                        for name, images in zip(('t_image', 't_target_image', 'vgg19_input'), crops)}
     finally:

@@ -8,6 +8,7 @@ import numpy as np
 import paddle.fluid as fluid
 
 import checkpoint
+import cluster
 import command
 import networks
 import persistables
@@ -40,10 +41,8 @@ class Run:
         if settings.amp and on_cpu:
             raise UsageError('--amp on: this Paddle computes in 16 bits on a GPU alone; use --amp off')
         self.exe, self.scope, self.sample_scope = fluid.Executor(place), fluid.Scope(), fluid.Scope()
-        self.programs = programs.build(
-            settings.crop_size, settings.content_loss, settings.adversarial_weight, settings.seed,
-            programs.Method(on_cpu, settings.amp, settings.clip_gradients), settings.label_smoothing,
-            settings.phase_weight, settings.moving_statistics)
+        self.cluster, self.writes = cluster.Alone(), settings.trainer_id == 0
+        self.programs = programs.build_for(settings, on_cpu, cluster.distribution(settings, on_cpu))
         self.steps = {'init': [self.programs.init_g], 'gan': [self.programs.d, self.programs.g]}
         self.networks = {'g_models': variables_of(SRGAN_g, [None, 3, None, None]),
                          'd_models': variables_of(SRGAN_d, [None, 3, settings.crop_size, settings.crop_size])}
@@ -64,6 +63,13 @@ class Run:
             self.set(checkpoint.load_network(networks.find(settings.init_g), self.networks['g_models']))
         self.average = Average(settings.ema, dict(self.get(self.networks['g_models']))) if settings.ema else None
 
+    def join(self, settings, position):
+        """Become one of the trainers, where there are several, of a run that stands at `position`."""
+        if settings.role:
+            self.cluster = cluster.Trainer(settings, self.programs, self.exe, self.scope, position)
+        elif settings.trainers > 1:
+            self.cluster = cluster.Collective(self.programs, self.exe, self.scope)
+
     def set(self, variables):
         for name, array in variables.items():
             persistables.set_variable(self.scope, name, array)
@@ -77,7 +83,7 @@ class Run:
 
         D makes a step on each of `feeds`, one after the other, then G on the last of them.
         """
-        self.set({programs.LEARNING_RATE: np.array([learning_rate], np.float32)})
+        self.set({programs.LEARNING_RATE: np.array([learning_rate], np.float32), **self.cluster.news()})
         losses = {}
         for feed in feeds[:-1]:
             self.programs.d.run(self.exe, self.scope, feed)
@@ -104,14 +110,17 @@ class Run:
         D and its moments, which the pre-training leaves as the seed made them, are in it from the adversarial stage
         on.
         """
-        names = set().union(*(step.persistables() for step in self.steps[stage])) - self.vgg_names
+        self.cluster.gather(stage)
+        names = set().union(*(step.persistables for step in self.steps[stage])) - self.vgg_names
         return itertools.chain(self.get(sorted(names)), self.average.state() if self.average else ())
 
     def save(self, stage, position):
         """Save the networks trained so far, for use, and the training state with `position`, for going on.
 
-        The state is one file and does without the networks' directories.
+        The state is one file and does without the networks' directories. Of several trainers the first one does it.
         """
+        if not self.writes:
+            return
         checkpoint.save_state(self.state_file, self.state(stage), position)
         self.save_network('g_models', self.generator().items())
         if self.average:
@@ -142,6 +151,12 @@ class Run:
             self.average.restore(variables)
         self.set({name: array for name, array in variables.items() if not name.startswith(Average.PREFIX)})
         return position
+
+
+def saved_position(settings):
+    """Where the run that --resume goes on with stands; None where there is none, or nothing has been saved."""
+    path = os.path.join(settings.models, STATE)
+    return checkpoint.load_state(path)[1] if settings.resume and os.path.exists(path) else None
 
 
 class Average:

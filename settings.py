@@ -45,6 +45,9 @@ DEFAULTS = dict(
 # What a resumed run keeps; the rest may change on the way.
 FIXED = ('recipe', 'init_g', 'seed', 'crop_size', 'batch_size', 'epoch_updates', 'content_loss', 'd_updates', 'amp')
 
+# Which process of several this is: its own affair, and not the run's.
+CLUSTER = dict(role=None, servers=None, server_id=0, trainers=1, trainer_id=0)
+
 # Learning rate in parts of the given one, at a fraction 0..1 of the stage.
 SCHEDULES = {
     'constant': lambda fraction: 1.0,
@@ -78,7 +81,8 @@ def parse_settings(argv):
     else:
         recipe = given.get('recipe', 'article' if 'data' in given else 'demo')
         base = {**DEFAULTS, **RECIPES[recipe], 'recipe': recipe, 'content_loss': 'auto'}
-    settings = argparse.Namespace(**{**base, 'resume': False, 'overwrite': False, 'dry_run': False, **given})
+    settings = argparse.Namespace(**{**base, 'resume': False, 'overwrite': False, 'dry_run': False,
+                                     **CLUSTER, **cluster_environment(), **given})
     check(settings)
     return settings, changed
 
@@ -152,6 +156,19 @@ def parser():
     steering.add_argument('--dry-run', action='store_true',
                           help='say what the run would do and take, measured on a few updates; train nothing')
 
+    cluster = parse.add_argument_group(
+        'several machines', 'on CPUs, with the same other options for every process; '
+        '`python -m paddle.distributed.launch train.py` starts a process a GPU and needs none of these')
+    cluster.add_argument('--role', choices=('trainer', 'pserver'), help='of this process: it computes gradients, or '
+                         'keeps the networks and updates them')
+    cluster.add_argument('--servers', type=addresses, metavar='H:P,...', help='where the parameter servers listen: at '
+                         'port P, P + 100 and P + 200 of host H')
+    cluster.add_argument('--server-id', type=natural, metavar='I', help='which of them this pserver is, from 0 on (0)')
+    cluster.add_argument('--trainers', type=positive, metavar='N',
+                         help='how many there are; each computes an N-th of every batch')
+    cluster.add_argument('--trainer-id', type=natural, metavar='I',
+                         help='which of them this trainer is, from 0 on; 0 alone writes files (0)')
+
     machine = parse.add_argument_group('the machine')
     machine.add_argument('--device', choices=('auto', 'cpu', 'gpu'), help='auto: a GPU where there is one')
     machine.add_argument('--threads', type=positive, metavar='N', help='for computing (all cores)')
@@ -197,6 +214,29 @@ def folder_and_weight(folder, weight='1', *more):
     return [folder, int(weight)]
 
 
+def addresses(text):
+    """'HOST:PORT,...' -> ['HOST:PORT', ...]."""
+    for address in text.split(','):
+        host, _, port = address.rpartition(':')
+        if not host or not port.isdigit() or not 0 < int(port) <= 65335:
+            raise argparse.ArgumentTypeError('%s is not HOST:PORT, with a port of at most 65335' % address)
+    return text.split(',')
+
+
+def cluster_environment():
+    """The part of this process as PaddleCloud and Paddle's own launchers assign it, by environment variables."""
+    get, given = os.environ.get, {}
+    if get('TRAINING_ROLE') and get('PADDLE_PSERVERS_IP_PORT_LIST'):
+        given = dict(role=get('TRAINING_ROLE').lower(), servers=get('PADDLE_PSERVERS_IP_PORT_LIST').split(','),
+                     trainers=int(get('PADDLE_TRAINERS_NUM', 1)), trainer_id=int(get('PADDLE_TRAINER_ID', 0)))
+        own = '%s:%s' % (get('POD_IP'), get('PADDLE_PORT'))
+        if own in given['servers']:
+            given['server_id'] = given['servers'].index(own)
+    elif get('PADDLE_TRAINER_ENDPOINTS'):
+        given = dict(trainers=len(get('PADDLE_TRAINER_ENDPOINTS').split(',')), trainer_id=int(get('PADDLE_TRAINER_ID')))
+    return given
+
+
 def option(name):
     return '--' + name.replace('_', '-')
 
@@ -205,15 +245,47 @@ def check(settings):
     """What no single option can tell. Raises UsageError."""
     if settings.crop_size % 4:
         raise UsageError('--crop-size %d: must be a multiple of 4, the factor of the enlargement' % settings.crop_size)
+    check_cluster(settings)
     # D halves a crop eight times; its last batch normalisation needs more than one value to normalise.
-    if settings.n_epoch and settings.batch_size * math.ceil(settings.crop_size / 256) ** 2 < 2:
-        raise UsageError('--batch-size 1 with crops of up to 256 pixels leaves D one value to normalise; '
-                         'use --batch-size 2 or more')
+    if settings.n_epoch and settings.batch_size // settings.trainers * math.ceil(settings.crop_size / 256) ** 2 < 2:
+        raise UsageError('--batch-size %d with crops of up to 256 pixels leaves D one value to normalise; '
+                         'use --batch-size %d or more' % (settings.batch_size, 2 * settings.trainers))
     if settings.patience and not settings.val:
         raise UsageError('--patience %d waits for PSNR on the pictures of --val DIR to rise: give that too'
                          % settings.patience)
     if not settings.n_epoch_init and not settings.n_epoch:
         raise UsageError('--n-epoch-init 0 --n-epoch 0: nothing to do')
+
+
+def check_cluster(settings):
+    """What is asked of several processes. Raises UsageError."""
+    if settings.trainer_id >= settings.trainers:
+        raise UsageError('--trainer-id %d: of %d trainers they go from 0 to %d; see --trainers' % (
+            settings.trainer_id, settings.trainers, settings.trainers - 1))
+    if settings.role:
+        if not settings.servers or settings.trainers < 2:
+            raise UsageError('--role %s: say where the servers listen by --servers H:P,... and how many trainers there '
+                             'are by --trainers N, 2 or more' % settings.role)
+        if settings.server_id >= len(settings.servers):
+            raise UsageError('--server-id %d: of %d servers they go from 0 to %d; see --servers' % (
+                settings.server_id, len(settings.servers), len(settings.servers) - 1))
+        for server in settings.servers:
+            host, port = server.rsplit(':', 1)
+            for other in ('%s:%d' % (host, int(port) + more) for more in (100, 200)):
+                if other in settings.servers:
+                    raise UsageError('--servers: %s also takes the port of %s; let them be less than 100 ports apart, '
+                                     'or more than 200' % (server, other))
+        if settings.clip_gradients:
+            raise UsageError('--clip-gradients: servers see no gradient as a whole; leave it out, or use GPUs')
+    elif settings.servers:
+        raise UsageError('--servers %s: say by --role what this process is' % ','.join(settings.servers))
+    if settings.trainers > 1:
+        for name in ('patience', 'dry_run', 'amp'):
+            if getattr(settings, name):
+                raise UsageError('%s is for a run of one trainer; leave it out' % option(name))
+        if settings.batch_size % settings.trainers:
+            raise UsageError('--batch-size %d: %d trainers need a multiple of %d, since each computes the same part of '
+                             'it' % (settings.batch_size, settings.trainers, settings.trainers))
 
 
 def learning_rate(settings, stage, update, updates):
@@ -253,7 +325,8 @@ def resume_command(settings):
 
 def save(settings):
     """Keep the settings in the models folder, for --resume."""
-    kept = {name: value for name, value in vars(settings).items() if name not in ('resume', 'overwrite', 'dry_run')}
+    kept = {name: value for name, value in vars(settings).items()
+            if name not in ('resume', 'overwrite', 'dry_run', *CLUSTER)}
     path = os.path.join(settings.models, 'settings.json')
     with open(path + '.new', 'w') as file:
         json.dump(kept, file, indent=1, sort_keys=True)

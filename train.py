@@ -30,14 +30,19 @@ def main(argv):
     settings, changed = run_settings.parse_settings(argv)
     command.import_paddle(settings.threads)
     # Paddle takes its number of threads when it is first imported, which these do.
-    from run import Run, choose_content_loss, prepare_folders
+    import cluster
+    from run import Run, choose_content_loss, prepare_folders, saved_position
     from validation import Validation
 
-    locks = settings.dry_run or prepare_folders(settings)  # noqa: F841 held until the process ends
+    first = settings.role != 'pserver' and settings.trainer_id == 0
+    if first and not settings.dry_run:
+        locks = prepare_folders(settings)  # noqa: F841 held until the process ends
     missing = choose_content_loss(settings)
+    if settings.role == 'pserver':
+        return cluster.serve(settings, saved_position(settings))
     paths, held_out = data_utils.find_pictures(
         settings.data, settings.crop_size, print,
-        None if settings.dry_run else os.path.join(settings.models, 'pictures.json'))
+        os.path.join(settings.models, 'pictures.json') if first and not settings.dry_run else None)
     print(run_settings.describe(settings))
     print('%d pictures; samples from %s' % (len(set(paths)), held_out))
     if missing:
@@ -45,7 +50,9 @@ def main(argv):
 
     validation = Validation(settings.val, print) if settings.val else None
     run = Run(settings)
-    position = Position(**(run.restore() or {})) if settings.resume else Position()
+    saved = run.restore() if settings.resume else None
+    position = Position(**(saved or {}))
+    run.join(settings, saved)
     if settings.resume:
         print('going on after %d updates of epoch %d, stage %s' % (position.update, position.epoch, position.stage))
     for name, (old, new) in sorted(changed.items()):
@@ -57,17 +64,22 @@ def main(argv):
         with Readers(paths, settings.readers, print) as pictures:
             print(forecast(settings, run, pictures, validation, position))
         return 0
-    log = RunLog(settings.output, position.rows, settings.visualdl)
-    if settings.visualdl:
-        run.write_graph(os.path.join(settings.output, visual_log.FOLDER))
-    run_settings.save(settings)
-    with command.StopSignals() as stop, Readers(paths, settings.readers, print) as pictures:
+    log = None
+    if first:
+        log = RunLog(settings.output, position.rows, settings.visualdl)
+        if settings.visualdl:
+            run.write_graph(os.path.join(settings.output, visual_log.FOLDER))
+        run_settings.save(settings)
+    with command.StopSignals() as signals, Readers(paths, settings.readers, print) as pictures:
+        stop = run.cluster.agreed(signals)
         train(settings, run, pictures, sample, validation, position, log, stop)
+    run.cluster.leave()
     if stop.received:
         print('stopped and saved; `%s` goes on' % run_settings.resume_command(settings))
         return 128 + stop.received
-    print('networks in %s, pictures in %s; `python show_results.py` shows them side by side' % (
-        os.path.join(settings.models, 'g_models'), os.path.join(settings.output, 'epoch_*.jpg')))
+    if first:
+        print('networks in %s, pictures in %s; `python show_results.py` shows them side by side' % (
+            os.path.join(settings.models, 'g_models'), os.path.join(settings.output, 'epoch_*.jpg')))
     return 0
 
 
@@ -75,12 +87,14 @@ def train(settings, run, pictures, sample, validation, position, log, stop):
     """The article's loop: epochs of init-G, then epochs of D and G in turns, from `position` on.
 
     `sample` is a pair of uint8 pictures, lr and hr; G enlarges lr after every epoch. Returns when both stages are
-    done or `stop` has received a signal. Raises RunError where a loss is not finite.
+    done or `stop` has received a signal. Raises RunError where a loss is not finite. Without a `log`, which one of
+    several trainers has, it trains and leaves the rest to that one.
     """
     saved = time.monotonic()
 
     for name in STAGES[STAGES.index(position.stage):]:
         position.enter(name)
+        run.cluster.enter(name)
         stage = Stage(settings, name, len(pictures))
         done = (position.epoch - 1) * stage.epoch_updates + position.update
         feeds = stage.feeds(pictures, run.vgg_size, done)
@@ -103,6 +117,9 @@ def train(settings, run, pictures, sample, validation, position, log, stop):
                     if stop.received:
                         return
 
+                if not log:
+                    position.next_epoch({'stage': name})
+                    continue
                 sr = run.enlarge(sample[0])
                 row = {'stage': name, 'epoch': position.epoch, 'update': done, **position.means(),
                        'psnr_y': psnr_y(sr, sample[1]), 'seconds': position.seconds,
@@ -123,7 +140,8 @@ def train(settings, run, pictures, sample, validation, position, log, stop):
                 if rest:
                     run.save(name, vars(position))
                     saved = time.monotonic()
-    log.draw()
+    if log:
+        log.draw()
 
 
 def is_over(stage, position):

@@ -17,7 +17,7 @@ SUBJECTS = {
     'Looking and measuring': ('show_results', 'evaluate', 'lpips'),
     'G in use': ('upscale', 'engine', 'int8', 'inference_graph', 'tiles'),
     'Comparing': ('results_page', 'metrics'),
-    'Programs': ('programs', 'cpu_graph'),
+    'Programs': ('programs', 'cluster', 'cpu_graph'),
     'Pictures': ('archives', 'readers', 'picture', 'data_utils', 'png'),
     'Files': ('networks', 'progress', 'vgg19_weights', 'checkpoint', 'persistables', 'packages'),
     'Networks': ('srgan_g', 'srgan_d', 'vgg19', 'layers'),

@@ -49,7 +49,7 @@ def facts():
         step = getattr(built, name)
         block = step.program.global_block()
         updated = {op.input('Param')[0] for op in block.ops if op.type == 'adam'}
-        there = [network for network, variables in networks.items() if set(variables) <= set(step.persistables())]
+        there = [network for network, variables in networks.items() if set(variables) <= set(step.persistables)]
         updates = [network for network in there if updated & set(networks[network])]
         found[name] = Facts({feed: list(block.var(feed).shape) for feed in step.feeds}, list(step.fetches), updates,
                             [network for network in there if network not in updates])

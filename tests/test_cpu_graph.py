@@ -34,7 +34,7 @@ def one_step(name, on_cpu, feed):
     exe, scope, step = fluid.Executor(fluid.CPUPlace()), fluid.Scope(), getattr(built, name)
     exe.run(built.startup, scope=scope)
     rng = np.random.RandomState(1)
-    for kept in [step.persistables() for step in (built.d, built.g)]:
+    for kept in [step.persistables for step in (built.d, built.g)]:
         for variable in kept:
             value = persistables.get_variable(scope, variable)
             if variable.startswith('vgg19_') and value.ndim == 4:
@@ -44,7 +44,7 @@ def one_step(name, on_cpu, feed):
             persistables.set_variable(scope, variable, value.astype(np.float32))
     persistables.set_variable(scope, programs.LEARNING_RATE, np.array([1e-3], np.float32))
     losses = step.run(exe, scope, feed)
-    return losses, {name: persistables.get_variable(scope, name) for name in step.persistables()}, step.program
+    return losses, {name: persistables.get_variable(scope, name) for name in step.persistables}, step.program
 
 
 @pytest.mark.parametrize('name', ['init_g', 'd', 'g'])

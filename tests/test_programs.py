@@ -66,7 +66,7 @@ class World:
 
     def all(self):
         """{name: value} of every variable that any program keeps."""
-        names = set().union(*(step.persistables() for step in self.programs[1:]))
+        names = set().union(*(step.persistables for step in self.programs[1:]))
         return {name: persistables.get_variable(self.scope, name) for name in names}
 
     def moved(self, step, feed=None):
@@ -205,7 +205,7 @@ def test_a_sample_follows_the_weights(tiny):
 
 def test_the_stages_have_moments_of_their_own(tiny):
     world = World()
-    moments = [{name for name in step.persistables() if 'moment' in name}
+    moments = [{name for name in step.persistables if 'moment' in name}
                for step in (world.programs.init_g, world.programs.d, world.programs.g)]
     assert all(moments) and not moments[0] & moments[1] and not moments[0] & moments[2] and not moments[1] & moments[2]
 
@@ -484,7 +484,7 @@ def test_16_bits_leave_normalisation_output_and_losses_in_32(tiny):
         assert all(float16 not in types(op) for op in kept)
         assert all(variable.dtype == float32 for variable in step.fetches.values())
         assert all(variable.dtype != float16 for variable in step.program.list_vars() if variable.persistable)
-        scalings |= {name for name in step.persistables() if name.startswith('loss_scaling')}
+        scalings |= {name for name in step.persistables if name.startswith('loss_scaling')}
     assert len(scalings) == 3
 
 

@@ -19,7 +19,8 @@ from command import RunError
 
 def settings(**changes):
     return argparse.Namespace(**dict(dict(
-        batch_size=2, crop_size=32, augment=False, lr_resize='bicubic', seed=0, cache_mb=1), **changes))
+        batch_size=2, crop_size=32, augment=False, lr_resize='bicubic', seed=0, cache_mb=1,
+        trainers=1, trainer_id=0), **changes))
 
 
 @pytest.fixture

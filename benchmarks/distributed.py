@@ -1,0 +1,100 @@
+"""What parameter servers cost on one machine: updates a second of one and two trainers, and bytes on the wire.
+
+    python benchmarks/distributed.py             whole networks, in about four minutes
+    python benchmarks/distributed.py --quick     networks of a few filters
+
+Each trainer computes with one thread, on crops of 48, 16 an update in all. One trainer is train.py alone. Two have two
+servers, so that four processes share the machine; with fewer than four cores the figures say what it costs, not what it
+gains. The bytes are those of the loopback of a network namespace of its own, where `unshare` and `ip` make one, in both
+directions together; else those of the whole machine's loopback.
+"""
+import argparse
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, ROOT)
+
+import command  # noqa: E402
+from command import Parser, RunError  # noqa: E402
+
+NAMESPACE = ['unshare', '--map-root-user', '--net']
+UPDATES = {'init': 6, 'gan': 3}
+SERVERS = ['127.0.0.1:6170', '127.0.0.1:6171']
+LIMIT = 240
+
+
+def main(argv):
+    parser = Parser(prog='benchmarks/distributed.py', formatter_class=argparse.RawDescriptionHelpFormatter,
+                    description=__doc__)
+    parser.add_argument('--quick', action='store_true', help='networks of a few filters')
+    parser.add_argument('--json', metavar='FILE', help='write the figures for programs')
+    options = parser.parse_args(argv)
+    if 'OWN_LOOPBACK' not in os.environ and not subprocess.call(
+            [*NAMESPACE, 'ip', 'link', 'set', 'lo', 'up'], stderr=subprocess.DEVNULL):
+        inside = 'ip link set lo up && exec "$@"'
+        return subprocess.call([*NAMESPACE, 'sh', '-c', inside, 'sh', sys.executable, os.path.abspath(__file__), *argv],
+                               env=dict(os.environ, OWN_LOOPBACK='1'))
+    rows = []
+    print('%-8s %-9s %14s %18s' % ('stage', 'trainers', 'updates a second', 'MB an update'))
+    for stage in UPDATES:
+        for trainers in (1, 2):
+            rows.append(measure(stage, trainers, options.quick))
+            print('%-8s %-9d %14.3f %18.1f' % tuple(rows[-1].values()), flush=True)
+    if options.json:
+        with open(options.json, 'w') as file:
+            json.dump(rows, file, indent=1)
+
+
+def measure(stage, trainers, quick):
+    """The second epoch of a stage, by so many trainers -> a row of the table."""
+    script = [os.path.join(ROOT, 'tests', 'tiny.py'), 'train.py'] if quick else [os.path.join(ROOT, 'train.py')]
+    epochs = {'--n-epoch-init': 0, '--n-epoch': 0, '--n-epoch-init' if stage == 'init' else '--n-epoch': 3}
+    arguments = ['--recipe', 'demo', '--content-loss', 'mse', '--threads', '1', '--readers', '1', '--epoch-updates',
+                 str(UPDATES[stage]), '--save-every', '1000', *(str(word) for pair in epochs.items() for word in pair)]
+    roles = [[]]
+    if trainers > 1:
+        several = ['--servers', ','.join(SERVERS), '--trainers', str(trainers)]
+        roles = [[*several, '--role', role, option, str(number)]
+                 for role, option, count in (('trainer', '--trainer-id', trainers),
+                                             ('pserver', '--server-id', len(SERVERS))) for number in range(count)]
+    with tempfile.TemporaryDirectory() as folder:
+        processes = [subprocess.Popen([sys.executable, *script, *arguments, *role], cwd=folder,
+                                      stdout=subprocess.DEVNULL) for role in roles]
+        try:
+            before = wire_after(1, folder, processes)
+            after = wire_after(2, folder, processes)
+            with open(os.path.join(folder, 'output', 'log.csv')) as file:
+                seconds = float(list(csv.DictReader(file))[1]['seconds'])
+        finally:
+            for process in processes:
+                process.send_signal(signal.SIGKILL)
+            for process in processes:
+                process.wait()
+    return {'stage': stage, 'trainers': trainers, 'updates_per_second': UPDATES[stage] / seconds,
+            'mb_per_update': (after - before) / 1e6 / UPDATES[stage]}
+
+
+def wire_after(epochs, folder, processes):
+    """The bytes that have gone over loopback when so many epochs are in the log."""
+    log, started = os.path.join(folder, 'output', 'log.csv'), time.monotonic()
+    while True:
+        if os.path.exists(log):
+            with open(log) as file:
+                if len(file.readlines()) > epochs:
+                    break
+        if time.monotonic() - started > LIMIT or any(process.poll() for process in processes):
+            raise RunError('the training has not come to epoch %d in %d seconds' % (epochs, LIMIT))
+        time.sleep(0.02)
+    with open('/proc/net/dev') as file:
+        return next(int(line.split()[9]) for line in file if line.split()[0] == 'lo:')
+
+
+if __name__ == '__main__':
+    sys.exit(command.run(main))

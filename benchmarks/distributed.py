@@ -56,7 +56,7 @@ def measure(stage, trainers, quick):
     """The second epoch of a stage, by so many trainers -> a row of the table."""
     script = [os.path.join(ROOT, 'tests', 'tiny.py'), 'train.py'] if quick else [os.path.join(ROOT, 'train.py')]
     epochs = {'--n-epoch-init': 0, '--n-epoch': 0, '--n-epoch-init' if stage == 'init' else '--n-epoch': 3}
-    arguments = ['--recipe', 'demo', '--content-loss', 'mse', '--threads', '1', '--readers', '1', '--epoch-updates',
+    arguments = ['--recipe', 'scratch', '--content-loss', 'mse', '--threads', '1', '--readers', '1', '--epoch-updates',
                  str(UPDATES[stage]), '--save-every', '1000', *(str(word) for pair in epochs.items() for word in pair)]
     roles = [[]]
     if trainers > 1:

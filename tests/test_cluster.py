@@ -12,7 +12,7 @@ import pytest
 from conftest import ROOT, Result, photograph, wait_for
 from PIL import Image
 
-RUN = ['--data', 'data', '--recipe', 'demo', '--content-loss', 'mse', '--crop-size', '32', '--batch-size', '4',
+RUN = ['--data', 'data', '--recipe', 'scratch', '--content-loss', 'mse', '--crop-size', '32', '--batch-size', '4',
        '--threads', '1', '--readers', '1', '--epoch-updates', '5', '--n-epoch-init', '4', '--n-epoch', '4']
 # Seconds after which the processes of these tests give each other up, and until they have ended then.
 PATIENCE, END = 8, 30

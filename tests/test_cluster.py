@@ -131,8 +131,8 @@ def test_a_run_goes_from_one_machine_to_a_cluster_and_back(cluster, begin, one, 
 def test_a_network_of_a_cluster_enlarges(place, one):
     picture = str(place / 'data' / '0.png')
     subprocess.run([sys.executable, os.path.join(ROOT, 'tests', 'tiny_fixed.py'), 'upscale.py', picture, '--model',
-                    str(place / 'two' / 'models' / 'g_models'), '-o', str(place / 'large.png')], check=True)
-    assert Image.open(str(place / 'large.png')).size == (480, 400)
+                    str(place / 'two' / 'models' / 'g_models'), '-o', str(place / 'large')], check=True)
+    assert Image.open(str(place / 'large' / '0_x4.png')).size == (480, 400)
 
 
 # What goes wrong
@@ -170,6 +170,7 @@ def test_a_trainer_with_other_settings_is_one_line(begin, place):
 def test_a_port_in_use_is_one_line(begin, place):
     host, port = free_servers(1)[0].split(':')
     with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         other.bind((host, int(port)))
         other.listen(1)
         server = begin('tiny.py', '--servers', '%s:%s' % (host, port), '--trainers', '2', *RUN, '--role', 'pserver')

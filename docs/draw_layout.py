@@ -13,11 +13,11 @@ EVERYBODYS = 'command'
 # The modules by subject, in the order in which mermaid places them well.
 SUBJECTS = {
     'Notebook': ('ai_studio', 'draw_networks'),
-    'Training': ('train', 'run', 'steering', 'run_log', 'visual_log', 'plan', 'settings', 'validation'),
+    'Training': ('train', 'run', 'cluster', 'steering', 'run_log', 'visual_log', 'plan', 'settings', 'validation'),
     'Looking and measuring': ('show_results', 'evaluate', 'lpips'),
     'G in use': ('upscale', 'engine', 'int8', 'inference_graph', 'tiles'),
     'Comparing': ('results_page', 'metrics'),
-    'Programs': ('programs', 'cluster', 'cpu_graph'),
+    'Programs': ('programs', 'cpu_graph'),
     'Pictures': ('archives', 'readers', 'picture', 'data_utils', 'png'),
     'Files': ('networks', 'progress', 'vgg19_weights', 'checkpoint', 'persistables', 'packages'),
     'Networks': ('srgan_g', 'srgan_d', 'vgg19', 'layers'),

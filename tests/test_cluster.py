@@ -15,7 +15,7 @@ from PIL import Image
 RUN = ['--data', 'data', '--recipe', 'scratch', '--content-loss', 'mse', '--crop-size', '32', '--batch-size', '4',
        '--threads', '1', '--readers', '1', '--epoch-updates', '5', '--n-epoch-init', '4', '--n-epoch', '4']
 # Seconds after which the processes of these tests give each other up, and until they have ended then.
-PATIENCE, END = 8, 30
+PATIENCE, END = 12, 30
 
 
 def free_servers(count):
@@ -151,7 +151,7 @@ def test_a_process_that_is_killed_ends_the_others_and_the_run_can_go_on(killed, 
     for number, process in enumerate(processes):
         if number != killed:
             result = Result(process, timeout=PATIENCE + END)
-            words = 'no word for 8 seconds from trainer' if number > 1 else '--resume --models killed/models` goes on'
+            words = 'no word for %d seconds from trainer' % PATIENCE if number > 1 else '--resume --models killed/models` goes on'
             assert result.is_one_line(1, words)
     assert time.monotonic() - killed_at < PATIENCE + END
     result = Result(begin('tiny.py', '--resume', '--n-epoch-init', '1', '--n-epoch', '0', *folders('killed')))

@@ -128,6 +128,46 @@ def test_a_run_goes_from_one_machine_to_a_cluster_and_back(cluster, begin, one, 
     assert_follows(state(place / 'moved'), one)
 
 
+@pytest.fixture
+def hosts():
+    """Two hosts with an address each in network namespaces of their own, joined by a cable: {name: address}."""
+    found = {'srgan%d-%d' % (os.getpid(), number): '10.77.0.%d' % number for number in (1, 2)}
+
+    def ip(*words):
+        done = subprocess.run(['ip', *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        if done.returncode:
+            pytest.skip('no network namespaces here: ip %s: %s' % (' '.join(words), done.stderr.decode().strip()))
+
+    if not shutil.which('ip'):
+        pytest.skip('no network namespaces here: iproute2 is not installed')
+    try:
+        for name in found:
+            ip('netns', 'add', name)
+        one, other = found
+        ip('link', 'add', 'eth0', 'netns', one, 'type', 'veth', 'peer', 'name', 'eth0', 'netns', other)
+        for name, address in found.items():
+            ip('-n', name, 'address', 'add', address + '/24', 'dev', 'eth0')
+            for device in ('lo', 'eth0'):
+                ip('-n', name, 'link', 'set', device, 'up')
+        yield found
+    finally:
+        for name in found:
+            subprocess.run(['ip', 'netns', 'delete', name], stderr=subprocess.DEVNULL)
+
+
+def test_hosts_with_networks_of_their_own(hosts, begin, one, place):
+    """A server and a trainer on each of two hosts end where one process does."""
+    several = ['--servers', ','.join(address + ':6170' for address in hosts.values()), '--trainers', '2', *RUN]
+    processes = [begin('tiny_fixed.py', *several, '--role', role, option, number, *folders('hosts'),
+                       prefix=['ip', 'netns', 'exec', name])
+                 for number, name in enumerate(hosts)
+                 for role, option in (('trainer', '--trainer-id'), ('pserver', '--server-id'))]
+    for process in processes:
+        result = Result(process)
+        assert result.code == 0, result.err
+    assert_follows(state(place / 'hosts'), one)
+
+
 def test_a_network_of_a_cluster_enlarges(place, one):
     picture = str(place / 'data' / '0.png')
     subprocess.run([sys.executable, os.path.join(ROOT, 'tests', 'tiny_fixed.py'), 'upscale.py', picture, '--model',

@@ -1,6 +1,6 @@
 python := .venv/bin/python
 
-.PHONY: help setup train cluster test test-gpu-wheel weights-check notebook lint clean
+.PHONY: help setup train cluster test weights-check notebook test-gpu-wheel lint clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s  %s\n", $$1, $$2 }' Makefile

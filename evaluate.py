@@ -105,7 +105,7 @@ def parse(argv):
     parser.add_argument('--threads', type=positive, metavar='N', help='for computing (all cores)')
     options = parser.parse_args(argv)
     if options.model is None:
-        options.model = [[networks.default()]]
+        options.model = [[networks.default() or 'bicubic']]
     options.model = [networks.find(name) for names in options.model for name in names if name != 'bicubic']
     for path in (options.json, options.csv):
         if path and (os.path.isdir(path) or not os.path.isdir(os.path.dirname(os.path.abspath(path)))):

@@ -1,8 +1,6 @@
 """Which networks are here: those of pretrained/, which have names, and the one that was trained last."""
 import os
 
-from command import UsageError
-
 TRAINED = os.path.join('models', 'g_models')
 SHIPPED = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'pretrained')
 NAMES = ('srgan', 'srresnet')
@@ -14,12 +12,5 @@ def find(name):
 
 
 def default():
-    """The path of the network to take where none is named: the one trained here, else pretrained/srgan.
-
-    Raises UsageError where neither is there.
-    """
-    for path in (TRAINED, find('srgan')):
-        if os.path.isdir(path):
-            return path
-    raise UsageError('no network: neither %s nor pretrained/srgan is there; `python train.py` trains one, --model DIR '
-                     'names one' % TRAINED)
+    """The path of the network to take where none is named: the one trained here, else pretrained/srgan, else None."""
+    return next((path for path in (TRAINED, find('srgan')) if os.path.isdir(path)), None)

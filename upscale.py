@@ -165,6 +165,9 @@ def main(argv):
     options = parse(argv)
     jobs = plan(options.pictures, options.output)
     model_path = networks.find(options.model) if options.model else networks.default()
+    if not model_path:
+        raise UsageError('no network: neither %s nor pretrained/srgan is there; `python train.py` trains one, '
+                         '--model DIR names one' % networks.TRAINED)
     page_path = find_page(options) if options.compare else None
     command.import_paddle(options.threads)
     # Paddle takes its number of threads when it is first imported, which this does.

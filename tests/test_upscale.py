@@ -467,8 +467,10 @@ class TestWrongUsage:
     def test_default_network(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         monkeypatch.setattr(networks, 'SHIPPED', str(tmp_path / 'pretrained'))
+        assert networks.default() is None
+        Image.fromarray(RGB).save('a.png')
         with pytest.raises(upscale.UsageError, match='train.py'):
-            networks.default()
+            upscale.main(['a.png'])
         (tmp_path / 'pretrained' / 'srgan').mkdir(parents=True)
         assert networks.default() == str(tmp_path / 'pretrained' / 'srgan')
         assert networks.find('srresnet') == str(tmp_path / 'pretrained' / 'srresnet')

@@ -15,7 +15,7 @@ RECIPES = {
         init_g='srresnet', crop_size=48, batch_size=16, epoch_updates=20, augment=True, lr_resize='bicubic',
         n_epoch_init=3, learning_rate_init=1e-4, schedule_init='cosine',
         n_epoch=4, learning_rate=1e-4, schedule='cosine',
-        content_loss='layers', adversarial_weight=0.03, phase_weight=3000.0, moving_statistics=True),
+        content_loss='layers', adversarial_weight=0.03, phase_weight=30000.0, moving_statistics=True),
     'scratch': dict(
         init_g=None, crop_size=48, batch_size=16, epoch_updates=20, augment=True, lr_resize='bicubic',
         n_epoch_init=30, learning_rate_init=1e-3, schedule_init='cosine',

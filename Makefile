@@ -17,7 +17,7 @@ cluster: setup  ## the demo by two parameter servers and two trainers on this ma
 	@rm -rf logs && mkdir logs && touch logs/serverlog.0 logs/serverlog.1 logs/workerlog.0 logs/workerlog.1
 	@# Ctrl-C is for the trainers: they finish their update and save, and with them all of it ends.
 	@trap '' INT; $(python) -m paddle.distributed.launch_ps --server_num 2 --worker_num 2 --log_dir logs \
-	    train.py --threads 1 --readers 1 $(ARGS) 2>/dev/null & tail -n +1 -f --pid=$$! logs/*log.*; wait $$!
+	    train.py --threads 1 --readers 1 $(ARGS) 2>/dev/null & tail -q -n +1 -f --pid=$$! logs/*log.*; wait $$!
 
 test: setup  ## set-up, then all tests; ARGS='-k NAME ...' go to pytest
 	@$(python) -m pytest $(ARGS)

@@ -381,6 +381,7 @@ def in_plain_layout(block):
             block._insert_op(producer + 1, type='scale', inputs={'X': variable}, outputs={'Out': variable},
                              attrs={'scale': 1.0})
 
+
 def line_for_abort(line):
     """Have `line` as an error, and exit code 1, where Paddle ends the process.
 

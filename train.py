@@ -43,10 +43,12 @@ def main(argv):
     paths, held_out = data_utils.find_pictures(
         settings.data, settings.crop_size, print,
         os.path.join(settings.models, 'pictures.json') if first and not settings.dry_run else None)
-    print(run_settings.describe(settings))
-    print('%d pictures; samples from %s' % (len(set(paths)), held_out))
+    # What all trainers have in common is said once.
+    tell = print if first else lambda line: None
+    tell(run_settings.describe(settings))
+    tell('%d pictures; samples from %s' % (len(set(paths)), held_out))
     if missing:
-        print(missing)
+        tell(missing)
 
     validation = Validation(settings.val, print) if settings.val else None
     run = Run(settings)
@@ -54,9 +56,9 @@ def main(argv):
     position = Position(**(saved or {}))
     run.join(settings, saved)
     if settings.resume:
-        print('going on after %d updates of epoch %d, stage %s' % (position.update, position.epoch, position.stage))
+        tell('going on after %d updates of epoch %d, stage %s' % (position.update, position.epoch, position.stage))
     for name, (old, new) in sorted(changed.items()):
-        print('%s is %s from here on; it was %s' % (
+        tell('%s is %s from here on; it was %s' % (
             run_settings.option(name), run_settings.shown(new), run_settings.shown(old)))
 
     sample = data_utils.sample_pair(held_out, settings.lr_resize)
@@ -77,9 +79,8 @@ def main(argv):
     if stop.received:
         print('stopped and saved; `%s` goes on' % run_settings.resume_command(settings))
         return 128 + stop.received
-    if first:
-        print('networks in %s, pictures in %s; `python show_results.py` shows them side by side' % (
-            os.path.join(settings.models, 'g_models'), os.path.join(settings.output, 'epoch_*.jpg')))
+    tell('networks in %s, pictures in %s; `python show_results.py` shows them side by side' % (
+        os.path.join(settings.models, 'g_models'), os.path.join(settings.output, 'epoch_*.jpg')))
     return 0
 
 

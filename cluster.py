@@ -41,7 +41,8 @@ PR_SET_PDEATHSIG = 1
 
 def common(settings, position):
     """{name: checksum} of what all processes of a run have in common; `position` is where it stands, or None."""
-    names = [*run_settings.RECIPES['demo'], 'seed', 'warm_up', 'd_updates', 'label_smoothing', 'servers', 'trainers']
+    names = [*run_settings.RECIPES['demo'], 'init_d', 'seed', 'warm_up', 'd_updates', 'label_smoothing', 'servers',
+             'trainers']
     values = {name: getattr(settings, name) for name in names}
     values['resume'] = [position[name] for name in ('stage', 'epoch', 'update')] if position else None
     return {name: zlib.crc32(repr(value).encode()) for name, value in values.items()}

@@ -31,7 +31,7 @@ OUTPUT_FILES = ('epoch_*.jpg', 'log.csv', 'curves.png', 'results.png', 'results.
 class Run:
     """The three programs with their variables, on the device and with the first weights of `settings`.
 
-    Raises UsageError where the device, VGG19's weights or the G to start from are not usable.
+    Raises UsageError where the device, VGG19's weights or the networks to start from are not usable.
     """
 
     def __init__(self, settings):
@@ -58,9 +58,12 @@ class Run:
             coarsest = list(content.features)[-1]
             vgg19_weights.load(self.scope, weights, coarsest)
             self.vgg_names = set(parameter_shapes(coarsest))
-        # A saved state holds G: the one that the run started from need not be there any more.
-        if settings.init_g and not (settings.resume and os.path.exists(self.state_file)):
-            self.set(checkpoint.load_network(networks.find(settings.init_g), self.networks['g_models']))
+        # A saved state holds the networks: those that the run started from need not be there any more.
+        starts = {name: start for name, start in (('g_models', settings.init_g), ('d_models', settings.init_d)) if start}
+        self.started = [variable for name in starts for variable in self.networks[name]]
+        if not (settings.resume and os.path.exists(self.state_file)):
+            for name, start in starts.items():
+                self.set(checkpoint.load_network(networks.find(start), self.networks[name]))
         self.average = Average(settings.ema, dict(self.get(self.networks['g_models']))) if settings.ema else None
 
     def join(self, settings, position):
@@ -108,10 +111,10 @@ class Run:
         """(name, array) pairs of all that the training goes on from.
 
         D and its moments, which the pre-training leaves as the seed made them, are in it from the adversarial stage
-        on.
+        on; a D to start from always is.
         """
         self.cluster.gather(stage)
-        names = set().union(*(step.persistables for step in self.steps[stage])) - self.vgg_names
+        names = set(self.started).union(*(step.persistables for step in self.steps[stage])) - self.vgg_names
         return itertools.chain(self.get(sorted(names)), self.average.state() if self.average else ())
 
     def save(self, stage, position):

@@ -39,11 +39,12 @@ RECIPES = {
 }
 DEFAULTS = dict(
     data=None, seed=0, models='models', output='output', save_every=10, save_minutes=15.0,
-    warm_up=0, ema=0.0, d_updates=1, label_smoothing=0.0, clip_gradients=None, amp=False,
+    init_d=None, warm_up=0, ema=0.0, d_updates=1, label_smoothing=0.0, clip_gradients=None, amp=False,
     val=None, val_every=1, patience=None, visualdl=False,
     device='auto', threads=None, readers=None, cache_mb=512, vgg=None)
 # What a resumed run keeps; the rest may change on the way.
-FIXED = ('recipe', 'init_g', 'seed', 'crop_size', 'batch_size', 'epoch_updates', 'content_loss', 'd_updates', 'amp')
+FIXED = ('recipe', 'init_g', 'init_d', 'seed', 'crop_size', 'batch_size', 'epoch_updates', 'content_loss', 'd_updates',
+         'amp')
 
 # Which process of several this is: its own affair, and not the run's.
 CLUSTER = dict(role=None, servers=None, server_id=0, trainers=1, trainer_id=0)
@@ -72,7 +73,7 @@ def parse_settings(argv):
     if given.get('resume'):
         if given.get('overwrite'):
             raise UsageError('--resume goes on with a run and --overwrite replaces it: give one of them')
-        base = load(models)
+        base = {**DEFAULTS, **load(models)}
         changed = {name: (base[name], value) for name, value in given.items() if base.get(name, value) != value}
         for name in FIXED:
             if name in changed:
@@ -135,6 +136,8 @@ def parser():
                         'maps as in use, not by the batch, and leave the statistics as they are')
 
     steering = parse.add_argument_group('steering')
+    steering.add_argument('--init-d', metavar='DIR', help='start from this D, such as an earlier models/d_models: a new '
+                          'one has yet to learn what the G to start from has learnt from another')
     steering.add_argument('--warm-up', type=natural, metavar='N',
                           help='the learning rate rises from zero over the first N updates of each stage (0)')
     steering.add_argument('--ema', metavar='X', type=number(float, 0, 'a number from 0 to below 1', below=1),

@@ -13,6 +13,7 @@ import pytest
 from conftest import QUICK, Result, assert_same_logs, log_of, wait_for
 from PIL import Image
 
+import checkpoint
 import persistables
 
 
@@ -71,6 +72,23 @@ def test_each_stage_alone(run, data, tmp_path):
     shutil.rmtree(str(tmp_path / 'models'))
     result = run('train.py', '--resume', '--models', 'm2', '--n-epoch', '3')
     assert result.code == 0 and len(log_of(tmp_path / 'o2')) == 3, result.err
+
+
+def test_a_d_to_start_from_is_the_one_that_the_adversarial_training_begins_with(run, data, tmp_path):
+    """Kept by the pre-training, and by its state when the folder that it came from is gone."""
+    assert run('train.py', *QUICK).code == 0
+    first = checkpoint.load_directory(str(tmp_path / 'models' / 'd_models'), ['h0/c.w_0', 'h1/bn.w_1'])
+    (tmp_path / 'models').rename(tmp_path / 'first')
+    again = [*QUICK, '--n-epoch', '0', '--init-d', 'first/d_models', '--output', 'o2', '--models']
+    assert run('train.py', *again, 'm2').code == 0
+    shutil.rmtree(str(tmp_path / 'first'))
+    variables, _ = checkpoint.load_state(str(tmp_path / 'm2' / 'state.npz'))
+    for name, array in first.items():
+        np.testing.assert_array_equal(variables[name], array)
+    result = run('train.py', '--resume', '--models', 'm2', '--n-epoch', '1', '--learning-rate', '1e-12')
+    assert result.code == 0, result.err
+    last = checkpoint.load_directory(str(tmp_path / 'm2' / 'd_models'), ['h0/c.w_0'])
+    np.testing.assert_allclose(last['h0/c.w_0'], first['h0/c.w_0'], atol=1e-9)
 
 
 def test_the_same_seed_gives_the_same_run_and_another_one_another(run, data, tmp_path):
@@ -271,6 +289,7 @@ def test_a_damaged_state_is_refused(run, data, tmp_path):
     (['--n-epoch-init', '0', '--n-epoch', '0'], ['nothing to do']),
     (['--init-g', 'nowhere'], ['nowhere']),
     (['--init-g', 'data'], ['data', 'n64s1/c.w_0']),
+    (['--from-scratch', '--init-d', 'data'], ['data', 'h0/c.w_0']),
     (['--device', 'gpu'], ['--device gpu']),
     (['--content-loss', 'vgg54', '--vgg', 'nowhere'], ['nowhere']),
     (['--content-loss', 'vgg54'], ['--content-loss vgg54', 'vgg19.py --fetch']),

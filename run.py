@@ -59,7 +59,7 @@ class Run:
             vgg19_weights.load(self.scope, weights, coarsest)
             self.vgg_names = set(parameter_shapes(coarsest))
         # A saved state holds the networks: those that the run started from need not be there any more.
-        starts = {name: start for name, start in (('g_models', settings.init_g), ('d_models', settings.init_d)) if start}
+        starts = {name: start for name, start in zip(self.networks, (settings.init_g, settings.init_d)) if start}
         self.started = [variable for name in starts for variable in self.networks[name]]
         if not (settings.resume and os.path.exists(self.state_file)):
             for name, start in starts.items():

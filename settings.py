@@ -136,8 +136,8 @@ def parser():
                         'maps as in use, not by the batch, and leave the statistics as they are')
 
     steering = parse.add_argument_group('steering')
-    steering.add_argument('--init-d', metavar='DIR', help='start from this D, such as an earlier models/d_models: a new '
-                          'one has yet to learn what the G to start from has learnt from another')
+    steering.add_argument('--init-d', metavar='DIR', help='start from this D, such as an earlier models/d_models: a '
+                          'new one has yet to learn what the G to start from has learnt from another')
     steering.add_argument('--warm-up', type=natural, metavar='N',
                           help='the learning rate rises from zero over the first N updates of each stage (0)')
     steering.add_argument('--ema', metavar='X', type=number(float, 0, 'a number from 0 to below 1', below=1),

@@ -115,11 +115,11 @@ def test_each_trainer_normalises_by_its_part_and_the_statistics_of_trainer_0_are
 
 
 def test_a_run_goes_from_one_machine_to_a_cluster_and_back(cluster, begin, one, place):
-    """Pre-trained by one process; D and G by a cluster, until one of its trainers is asked to stop; the rest by one."""
-    assert Result(begin('tiny_fixed.py', *RUN, '--n-epoch', '0', *folders('moved'))).code == 0
+    """By one process up to the first epoch of D and G; by a cluster until one of its trainers is asked to stop; by one."""
+    assert Result(begin('tiny_fixed.py', *RUN, '--n-epoch', '1', *folders('moved'))).code == 0
     processes = cluster('tiny_fixed.py', '--resume', '--n-epoch', '4', *folders('moved'))
     log = place / 'moved' / 'output' / 'log.csv'
-    wait_for(lambda: '\ngan,1,' in log.read_text(), processes[0])
+    wait_for(lambda: '\ngan,2,' in log.read_text(), processes[0])
     processes[1].send_signal(signal.SIGTERM)
     results = [Result(process) for process in processes]
     assert [result.code for result in results] == [143, 143, 0, 0], [result.err for result in results]

@@ -115,7 +115,7 @@ def test_each_trainer_normalises_by_its_part_and_the_statistics_of_trainer_0_are
 
 
 def test_a_run_goes_from_one_machine_to_a_cluster_and_back(cluster, begin, one, place):
-    """By one process up to the first epoch of D and G; by a cluster until one of its trainers is asked to stop; by one."""
+    """By one process up to an epoch of D and G; by a cluster until one of its trainers is asked to stop; by one."""
     assert Result(begin('tiny_fixed.py', *RUN, '--n-epoch', '1', *folders('moved'))).code == 0
     processes = cluster('tiny_fixed.py', '--resume', '--n-epoch', '4', *folders('moved'))
     log = place / 'moved' / 'output' / 'log.csv'

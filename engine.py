@@ -63,9 +63,9 @@ def load(path, precision='auto', strength=None):
 def read(path, strength=None):
     """G's variables {name: array}. Raises UsageError where `path` is not a whole G.
 
-    With a `strength` they are mixed with those of pretrained/srresnet, from which pretrained/srgan was trained: 0 is
-    SRResNet, 1 the network. Between such networks a line of weights is a line of pictures (Wang et al., Deep Network
-    Interpolation, CVPR 2019).
+    With a `strength` they are mixed with those of pretrained/srresnet, which began as the network that pretrained/srgan
+    was trained from: 0 is SRResNet, 1 the network. Between such networks a line of weights is a line of pictures (Wang
+    et al., Deep Network Interpolation, CVPR 2019).
     """
     names = variables_of(SRGAN_g, [None, 3, None, None])
     network = checkpoint.load_network(path, names)

@@ -59,11 +59,11 @@ class Run:
             vgg19_weights.load(self.scope, weights, coarsest)
             self.vgg_names = set(parameter_shapes(coarsest))
         # A saved state holds the networks: those that the run started from need not be there any more.
-        starts = {name: start for name, start in zip(self.networks, (settings.init_g, settings.init_d)) if start}
-        self.started = [variable for name in starts for variable in self.networks[name]]
+        self.given_d = set(self.networks['d_models']) if settings.init_d else set()
         if not (settings.resume and os.path.exists(self.state_file)):
-            for name, start in starts.items():
-                self.set(checkpoint.load_network(networks.find(start), self.networks[name]))
+            for start, name in ((settings.init_g, 'g_models'), (settings.init_d, 'd_models')):
+                if start:
+                    self.set(checkpoint.load_network(networks.find(start), self.networks[name]))
         self.average = Average(settings.ema, dict(self.get(self.networks['g_models']))) if settings.ema else None
 
     def join(self, settings, position):
@@ -114,7 +114,7 @@ class Run:
         on; a D to start from always is.
         """
         self.cluster.gather(stage)
-        names = set(self.started).union(*(step.persistables for step in self.steps[stage])) - self.vgg_names
+        names = self.given_d.union(*(step.persistables for step in self.steps[stage])) - self.vgg_names
         return itertools.chain(self.get(sorted(names)), self.average.state() if self.average else ())
 
     def save(self, stage, position):

@@ -1,6 +1,5 @@
 """Networks and training states on disk: complete or absent, whatever interrupts the writing."""
 import contextlib
-import fcntl
 import hashlib
 import io
 import json
@@ -12,6 +11,7 @@ import numpy as np
 
 import persistables
 from command import RunError, UsageError
+from files import replace_file, sync
 
 MANIFEST, ABOUT = 'manifest.json', 'about.json'
 
@@ -173,45 +173,3 @@ def saving(path):
 def require_finite(name, array):
     if not np.isfinite(array).all():
         raise RunError('%s has values that are not finite; not saved' % name)
-
-
-# Files
-
-def replace_file(path, write):
-    """Give `path` the content that write(file) writes, once all of it is on the disk. Raises OSError."""
-    new = path + '.new'
-    try:
-        with open(new, 'wb') as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(new, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.remove(new)
-        raise
-    sync(os.path.dirname(os.path.abspath(path)))
-
-
-def sync(path):
-    """Have the disk hold what was written to a file or directory."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def lock(folder):
-    """Hold a folder for this process alone until it ends, however it ends. Raises UsageError where another does.
-
-    -> the open file; the lock lasts as long as it.
-    """
-    os.makedirs(folder, exist_ok=True)
-    file = open(os.path.join(folder, '.lock'), 'w')
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise UsageError('another run is writing to %s; let it end, or choose other folders with --models and --output'
-                         % folder)
-    return file

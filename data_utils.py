@@ -10,6 +10,7 @@ import PIL
 from PIL import Image, ImageOps
 
 from command import UsageError
+from files import replace_file, replace_text
 
 # Not .gif: 256 dithered colours are nothing to learn from or to measure by.
 EXTENSIONS = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')
@@ -102,8 +103,7 @@ def short_side(path):
 
 def write_jpeg(path, image):
     """Write image uint8 RGB [H, W, 3] at quality 95 without chroma subsampling. Raises OSError."""
-    Image.fromarray(image).save(path + '.new', 'JPEG', quality=95, subsampling=0)
-    os.replace(path + '.new', path)
+    replace_file(path, lambda file: Image.fromarray(image).save(file, 'JPEG', quality=95, subsampling=0))
 
 
 def reason(error, path):
@@ -211,9 +211,7 @@ def short_sides(paths, index=None):
             entry = [None, None, '%s: %s' % (path, error.strerror)]
         entries[path] = entry
     if index and entries != known:
-        with open(index + '.new', 'w') as file:
-            json.dump({INDEX: entries}, file, indent=0)
-        os.replace(index + '.new', index)
+        replace_text(index, json.dumps({INDEX: entries}, indent=0))
     return {path: entry[2] for path, entry in entries.items()}
 
 

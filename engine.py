@@ -14,6 +14,7 @@ import int8
 import networks
 from command import UsageError
 from data_utils import EMBEDDED_SAMPLE, embedded, standardized
+from files import replace_text
 from inference_graph import Graph, body, body_reach, convolutions, tail, whole
 from layers import variables_of
 from srgan_g import SCALE, SRGAN_g
@@ -122,7 +123,7 @@ def keep(places, text):
                 os.makedirs(folder, exist_ok=True)
             # What is marked as read-only stays so for root too, whom no system stops.
             if os.stat(folder).st_mode & stat.S_IWUSR:
-                return checkpoint.replace_file(place, lambda file: file.write(text.encode()))
+                return replace_text(place, text)
         except OSError:
             pass
 

@@ -32,6 +32,7 @@ import metrics
 import networks
 from command import Parser, RunError, UsageError, positive
 from data_utils import EXTENSIONS, UnreadableImage, bicubic_resize, list_images, read_image
+from files import replace_file, replace_text
 from upscale import SCALE, upscale
 
 # What LPIPS needs, as a multiple of SCALE; without --lpips too, so that its means are over the same pictures.
@@ -260,7 +261,7 @@ def write_json(path, data, lr, left_out, scores, means):
     report = {'data': data, 'lr': lr, 'left_out': left_out, 'models': {
         method: {'mean': finite(means[method]), 'pictures': {name: finite(row) for name, row in rows.items()}}
         for method, rows in scores.items()}}
-    write_file(path, (json.dumps(report, indent=1, allow_nan=False) + '\n').encode())
+    replace_text(path, json.dumps(report, indent=1, allow_nan=False) + '\n')
 
 
 def write_csv(path, scores, means):
@@ -271,12 +272,7 @@ def write_csv(path, scores, means):
     for method in scores:
         for name, row in [*scores[method].items(), ('mean', means[method])]:
             rows.writerow([name, method] + [row[measure] for measure in measures])
-    write_file(path, text.getvalue().encode())
-
-
-def write_file(path, data):
-    from checkpoint import replace_file
-    replace_file(path, lambda file: file.write(data))
+    replace_text(path, text.getvalue())
 
 
 # Comparison strips
@@ -312,10 +308,8 @@ def save_strip(path, lr, hr, images, scores):
         detail = Image.fromarray(image[top:bottom, left:right])
         paste(strip, (whole.width + GAP + column * (side + GAP), row * (side + LABEL + GAP)),
               detail.resize((side, side), Image.NEAREST), fit(name, 24), text)
-    data = io.BytesIO()
-    strip.save(data, 'PNG')
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    write_file(path, data.getvalue())
+    replace_file(path, lambda file: strip.save(file, 'PNG'))
 
 
 def find_detail(hr, bicubic):

@@ -16,11 +16,11 @@ import numpy as np
 import paddle.fluid as fluid
 from paddle.fluid import layers as fl
 
-import checkpoint
 import packages
 import persistables
 from command import RunError
 from data_utils import standardized
+from files import replace_file
 
 # AlexNet's convolutions: filters, filter size, stride, padding, and whether a pooling comes before.
 CONVOLUTIONS = [(64, 11, 4, 2, False), (192, 5, 1, 2, True), (384, 3, 1, 1, True), (256, 3, 1, 1, False),
@@ -106,7 +106,7 @@ def fetch_weights(path):
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with open(os.path.join(os.path.dirname(path), 'LICENSE'), 'w') as file:
         file.write(LICENSE)
-    checkpoint.replace_file(path, lambda file: np.savez(file, **weights))
+    replace_file(path, lambda file: np.savez(file, **weights))
 
 
 def download_checkpoint():

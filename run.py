@@ -16,6 +16,7 @@ import programs
 import vgg19_weights
 from command import UsageError, choose_place
 from data_utils import standardized, to_uint8
+from files import lock
 from layers import variables_of
 from settings import RECIPES
 from srgan_d import SRGAN_d
@@ -214,7 +215,7 @@ def prepare_folders(settings):
     A new run finds them empty of another one's files, or is refused with UsageError, or removes those where the
     user said so.
     """
-    locks = [checkpoint.lock(settings.models), checkpoint.lock(settings.output)]
+    locks = [lock(settings.models), lock(settings.output)]
     if not settings.resume:
         earlier = [path for folder, patterns in ((settings.models, MODEL_FILES), (settings.output, OUTPUT_FILES))
                    for pattern in patterns for path in glob.glob(os.path.join(glob.escape(folder), pattern))]

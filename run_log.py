@@ -1,9 +1,11 @@
 """The log of a run: a row an epoch in log.csv, and the curves drawn from it."""
 import csv
+import io
 import math
 import os
 import time
 
+from files import replace_file, replace_text
 from plan import STAGES
 from visual_log import VisualLog
 
@@ -34,17 +36,14 @@ class RunLog:
             self.draw()
 
     def write(self):
-        path = os.path.join(self.folder, 'log.csv')
-        with open(path + '.new', 'w', newline='') as file:
-            writer = csv.DictWriter(file, COLUMNS)
-            writer.writeheader()
-            writer.writerows(self.rows)
-        os.replace(path + '.new', path)
+        text = io.StringIO(newline='')
+        writer = csv.DictWriter(text, COLUMNS)
+        writer.writeheader()
+        writer.writerows(self.rows)
+        replace_text(os.path.join(self.folder, 'log.csv'), text.getvalue())
 
     def draw(self):
-        path = os.path.join(self.folder, 'curves.png')
-        draw_curves(self.rows, path + '.new')
-        os.replace(path + '.new', path)
+        replace_file(os.path.join(self.folder, 'curves.png'), lambda file: draw_curves(self.rows, file))
         self.drawn = time.monotonic()
 
 
@@ -59,7 +58,7 @@ PANELS = (
                                                'd_fake': ("of G's pictures", 'C3')}, False))
 
 
-def draw_curves(rows, path):
+def draw_curves(rows, file):
     """Draw the course of a run as a PNG: both stages one after the other, each curve as it is and smoothed."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -92,7 +91,7 @@ def draw_curves(rows, path):
                       color='grey')
     if all(stages):
         figure.suptitle('pre-training, then adversarial training (shaded)', fontsize='medium', color='grey')
-    figure.savefig(path, format='png')
+    figure.savefig(file, format='png')
 
 
 def smooth(values):

@@ -6,6 +6,7 @@ import os
 import shlex
 
 from command import Parser, UsageError, amount, natural, number, positive
+from files import replace_text
 
 # demo: both stages in minutes on two cores, from pretrained/srresnet on; scratch: the same from nothing. article: what
 # the article's project ran. paper: Ledig et al. 2017, section 3.2. shipped: what made pretrained/. Without
@@ -330,10 +331,7 @@ def save(settings):
     """Keep the settings in the models folder, for --resume."""
     kept = {name: value for name, value in vars(settings).items()
             if name not in ('resume', 'overwrite', 'dry_run', *CLUSTER)}
-    path = os.path.join(settings.models, 'settings.json')
-    with open(path + '.new', 'w') as file:
-        json.dump(kept, file, indent=1, sort_keys=True)
-    os.replace(path + '.new', path)
+    replace_text(os.path.join(settings.models, 'settings.json'), json.dumps(kept, indent=1, sort_keys=True))
 
 
 def load(models):

@@ -27,6 +27,7 @@ import data_utils
 import evaluate
 import networks
 import results_page
+from files import replace_file, replace_text
 
 # In pixels: a sample of 384 x 384 is shown pixel by pixel.
 PANEL, TITLE, CAPTION, GAP, DPI = 384, 48, 32, 12, 100
@@ -66,8 +67,7 @@ def main(argv):
     with_window = use_display()
     figure = draw(shown)
     path = os.path.join(options.output, 'results.png')
-    figure.savefig(path + '.new', format='png', dpi=DPI)
-    os.replace(path + '.new', path)
+    replace_file(path, lambda file: figure.savefig(file, format='png', dpi=DPI))
     print(path)
     if with_window:
         import matplotlib.pyplot as plt
@@ -122,9 +122,7 @@ def write_page(samples, options):
     else:
         text = results_page.page('SRGAN: what its networks make', [('A photograph', shipped_views())])
     path = os.path.join(options.output, 'results.html')
-    with open(path + '.new', 'w', encoding='utf-8') as file:
-        file.write(text)
-    os.replace(path + '.new', path)
+    replace_text(path, text)
     return path
 
 

@@ -40,6 +40,7 @@ import networks
 import results_page
 from command import Parser, RunError, UsageError, positive
 from data_utils import EXTENSIONS, UnreadableImage
+from files import replace_file, replace_text
 from picture import JPEG_SIDE, MAX_PIXELS, Picture, extension, from_image, read_picture, to_image, to_rgb, write_picture
 from progress import Bar
 from tiles import windows
@@ -292,7 +293,6 @@ def enlarge_file(source, destination, model, options, count, side=None):
     With `side`, -> (name, results_page.Views) of its middle, at most side x side of its own pixels; None where it is
     skipped.
     """
-    from checkpoint import replace_file
     picture = read_picture(source, float('inf') if options.huge else MAX_PIXELS)
     height, width = picture.pixels.shape[:2]
     ending = extension(picture, options.format)
@@ -349,10 +349,8 @@ def find_page(options):
 
 def write_page(path, page):
     """Write the page, a text. Raises RunError."""
-    from checkpoint import replace_file
     try:
-        # A file's name may hold bytes that are no text.
-        replace_file(path, lambda file: file.write(page.encode('utf-8', 'replace')))
+        replace_text(path, page)
     except OSError as error:
         raise RunError('%s cannot be written: %s' % (path, error.strerror))
 

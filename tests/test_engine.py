@@ -363,7 +363,7 @@ class TestInt8:
             raise OSError('disk full')
 
         monkeypatch.setattr(int8, 'calibrate', lambda layers: [1.0] * (2 * srgan_g.RESIDUAL_BLOCKS + 5))
-        monkeypatch.setattr(checkpoint, 'replace_file', full_disk)
+        monkeypatch.setattr(engine, 'replace_text', full_disk)
         assert engine.load(fresh, 'int8').precision == 'int8'
         assert not os.path.exists(os.path.join(fresh, engine.CALIBRATION))
 

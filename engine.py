@@ -15,9 +15,8 @@ import networks
 from command import UsageError
 from data_utils import EMBEDDED_SAMPLE, embedded, standardized
 from files import replace_text
-from inference_graph import Graph, body, body_reach, convolutions, tail, whole
-from layers import variables_of
-from srgan_g import SCALE, SRGAN_g
+from inference_graph import Graph, body, body_reach, convolutions, tail, variable_shapes, whole
+from srgan_g import SCALE
 from tiles import windows
 
 # What `auto` asks of int8: the least PSNR, in dB, of its picture against the one in fp32. At 50 dB a network whose
@@ -68,7 +67,7 @@ def read(path, strength=None):
     was trained from: 0 is SRResNet, 1 the network. Between such networks a line of weights is a line of pictures (Wang
     et al., Deep Network Interpolation, CVPR 2019).
     """
-    names = variables_of(SRGAN_g, [None, 3, None, None])
+    names = variable_shapes()
     network = checkpoint.load_network(path, names)
     if strength is None:
         return network

@@ -6,6 +6,7 @@ one of them, conv_elementwise_add_mkldnn_fuse_pass, computes this network wrongl
 `Graph.conv`).
 """
 import collections
+import functools
 import itertools
 
 import numpy as np
@@ -13,15 +14,91 @@ import paddle.fluid as fluid
 
 import persistables
 import srgan_g
-from layers import BN_EPSILON
+from command import UsageError
+from layers import BN_EPSILON, persistable_shapes, program_of
 
 # G's convolutions as pairs (weight [F, C, k, k], bias [F]): the first, two for each residual block, the one before
 # the skip connection is added, the two before the pixel shuffles, and `out`.
 Convolutions = collections.namedtuple('Convolutions', 'first blocks middle up1 up2 out')
 
 
+def variable_shapes():
+    """{name: shape} of G's variables. Raises UsageError if srgan_g.py has an operation that is not rewritten here."""
+    return shapes_if_known(srgan_g.SRGAN_g, srgan_g.RESIDUAL_BLOCKS, srgan_g.FILTERS)
+
+
+@functools.lru_cache(maxsize=2)
+def shapes_if_known(network, blocks, filters):
+    """variable_shapes of `network`, which is G with so many blocks and filters. It takes a tenth of a second."""
+    program = program_of(network, [None, 3, None, None])
+    for place, (found, known) in enumerate(itertools.zip_longest(operations_of(program), known_operations(blocks))):
+        if found != known:
+            raise UsageError('srgan_g.py: operation %d of G is %s; inference_graph.py, which rewrites G for use, knows '
+                             '%s there: change convolutions(), body() and tail() in it, and Int8Network, with G' % (
+                                 place, described(found), described(known)))
+    return persistable_shapes(program)
+
+
+# An operation of G: its type, its first parameter or None, side and stride of a convolution's filter or None, and which
+# earlier operations it reads, by their places (-1: the input).
+Operation = collections.namedtuple('Operation', 'type parameter window reads')
+
+
+def operations_of(program):
+    """The Operations of a program, in order."""
+    block, operations, maker = program.global_block(), [], {}
+    for op in block.ops:
+        parameters = [name for name in op.input_arg_names if block.var(name).persistable]
+        first = {'conv2d': 'Filter', 'batch_norm': 'Scale'}.get(op.type)
+        window = (*block.var(op.input('Filter')[0]).shape[2:], *op.attr('strides')) if op.type == 'conv2d' else None
+        reads = tuple(maker.get(name, -1) for name in op.input_arg_names if name not in parameters)
+        maker.update(dict.fromkeys(op.output_arg_names, len(operations)))
+        operations.append(Operation(
+            op.type, op.input(first)[0] if first else next(iter(parameters), None), window, reads))
+    return operations
+
+
+def known_operations(blocks):
+    """The Operations of the G that `convolutions`, `body`, `tail` and int8.Int8Network stand for."""
+    operations = []
+
+    def add(op_type, *reads, parameter=None, window=None):
+        operations.append(Operation(op_type, parameter, window, reads))
+        return len(operations) - 1
+
+    def conv(x, name, side=3):
+        x = add('conv2d', x, parameter=name + '.w_0', window=(side, side, 1, 1))
+        return add('elementwise_add', x, parameter=name + '.b_0')
+
+    def normalized(x, name, bn, scale='w_0'):
+        return add('batch_norm', conv(x, name), parameter='%s.%s' % (bn, scale))
+
+    n = skip = add('relu', normalized(-1, 'n64s1/c', 'batch_norm_0'))
+    for i in range(blocks):
+        nn = add('relu', normalized(n, 'n64s1/c1/%d' % i, 'n64s1/b1/%d' % i))
+        n = add('elementwise_add', n, normalized(nn, 'n64s1/c2/%d' % i, 'n64s1/b2/%d' % i))
+    n = add('elementwise_add', normalized(n, 'n64s1/c/m', 'n64s1/b2/%d' % (blocks - 1), 'w_3'), skip)
+    n = add('relu', add('pixel_shuffle', conv(n, 'n256s1/1')))
+    n = add('reshape2', add('relu', conv(n, 'n256s1/2')))
+    add('tanh', add('pixel_shuffle', add('reshape2', conv(n, 'out', 1))))
+    return operations
+
+
+def described(operation):
+    """An Operation in words; None stands for the end of the network."""
+    if operation is None:
+        return 'nothing'
+    words = [operation.type, operation.parameter, operation.window and '%dx%d with stride %dx%d' % operation.window]
+    return '%s on %s' % (' '.join(filter(None, words)), ' and '.join(map(str, operation.reads)))
+
+
 def convolutions(network):
-    """G's Convolutions from its variables {name: array}, every batch normalisation folded into its convolution."""
+    """G's Convolutions from its variables {name: array}, every batch normalisation folded into its convolution.
+
+    Raises UsageError as variable_shapes does.
+    """
+    variable_shapes()
+
     def conv(name):
         return network[name + '.w_0'], network[name + '.b_0']
 

@@ -58,9 +58,19 @@ def batch_norm(input, name, frozen=False, moving_statistics=False, scale=1.0, su
         moving_mean_name=mean_name, moving_variance_name=variance_name, use_global_stats=moving_statistics)
 
 
-def variables_of(network, shape):
-    """{name: shape} of all variables of `network`, a function of one input of that shape, in order."""
+def program_of(network, shape):
+    """A program that holds `network`, a function of one Variable, alone; its feed `input` has that shape."""
     program = fluid.Program()
     with fluid.program_guard(program, fluid.Program()), fluid.unique_name.guard():
         network(fluid.data('input', shape))
+    return program
+
+
+def variables_of(network, shape):
+    """{name: shape} of all variables of `network`, a function of one Variable of that shape, in order."""
+    return persistable_shapes(program_of(network, shape))
+
+
+def persistable_shapes(program):
+    """{name: shape} of a program's persistable variables, in order."""
     return {variable.name: tuple(variable.shape) for variable in program.list_vars() if variable.persistable}

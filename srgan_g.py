@@ -21,6 +21,9 @@ def SRGAN_g(t_image, frozen=False, moving_statistics=False):
     last batch normalisation of each residual block, and that of the skip connection, start at a scale of
     0.1, so that G begins near its first convolution and the blocks grow in; `out` starts at a tenth,
     because tanh of large values has no gradient.
+
+    In use G is computed by inference_graph.py and int8.py, which rewrite it operation by operation. They refuse a G
+    that has other operations than these.
     """
     n = conv2d(t_image, FILTERS, 3, 'n64s1/c', he_std(t_image, 3), frozen=frozen, normalised=True)
     # The article gives this one no name, so its own models have Paddle's automatic one.

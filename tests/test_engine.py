@@ -119,6 +119,45 @@ def fresh(saved, tmp_path):
     return path
 
 
+class TestAnotherG:
+    """A change of srgan_g.py that the rewrites do not know is named at the first use, whatever it is."""
+
+    def refusal(self, monkeypatch, saved, old, new):
+        with open(os.path.join(ROOT, 'srgan_g.py')) as file:
+            text = file.read()
+        assert old in text
+        changed = {'__name__': 'srgan_g'}
+        exec(compile(text.replace(old, new, 1), 'srgan_g.py', 'exec'), changed)
+        changed.update(RESIDUAL_BLOCKS=srgan_g.RESIDUAL_BLOCKS, FILTERS=srgan_g.FILTERS)
+        monkeypatch.setattr(srgan_g, 'SRGAN_g', changed['SRGAN_g'])
+        with pytest.raises(UsageError, match='srgan_g.py: operation .* change convolutions') as error:
+            engine.load(saved)
+        with pytest.raises(UsageError, match='srgan_g.py: operation'):
+            convolutions(random_network())
+        return str(error.value)
+
+    def test_one_more_convolution(self, monkeypatch, saved):
+        line = self.refusal(monkeypatch, saved, "    n = conv2d(n, 4 * FILTERS, 3, 'n256s1/1'",
+                            "    n = conv2d(n, FILTERS, 3, 'extra/c', he_std(n, 3))\n"
+                            "    n = conv2d(n, 4 * FILTERS, 3, 'n256s1/1'")
+        assert 'is conv2d extra/c.w_0 3x3' in line and 'knows conv2d n256s1/1.w_0' in line
+
+    def test_one_more_operation_without_parameters(self, monkeypatch, saved):
+        line = self.refusal(monkeypatch, saved, 'shuffled_out(fluid.layers.relu(n)',
+                            'shuffled_out(fluid.layers.relu(fluid.layers.relu(n))')
+        assert 'is relu' in line and 'knows reshape2' in line
+
+    def test_another_order_of_the_same_operations(self, monkeypatch, saved):
+        self.refusal(monkeypatch, saved, 'elementwise_add(n, temp)', 'elementwise_add(n, nn)')
+
+    def test_another_filter_size(self, monkeypatch, saved):
+        assert '9x9' in self.refusal(monkeypatch, saved, 'conv2d(t_image, FILTERS, 3,', 'conv2d(t_image, FILTERS, 9,')
+
+    def test_something_after_the_end(self, monkeypatch, saved):
+        assert 'knows nothing' in self.refusal(monkeypatch, saved, 'return fluid.layers.tanh(n)',
+                                               'return fluid.layers.scale(fluid.layers.tanh(n), 0.9)')
+
+
 class TestRewrites:
     """Each gives what the layers of fluid give."""
 

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 from conftest import ROOT
+
 from files import lock, replace_file, replace_text
 
 

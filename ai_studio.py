@@ -19,10 +19,10 @@ LAST_LINES = 8
 def set_up():
     """Install what is missing, then import Paddle with all cores. Raises RuntimeError as install_missing does."""
     new = install_missing(os.path.join(ROOT, 'requirements.txt'))
-    # It needs some of the packages.
-    import command
-    command.import_paddle()
-    import paddle
+    # They need some of the packages.
+    import paddle  # noqa: I001
+
+    import paddle_setup  # noqa: F401
     print('Paddle %s, %s' % (paddle.__version__, 'GPU' if has_gpu() else 'CPU'))
     print('新安装 (newly installed): %s' % (', '.join(new) or '无 (nothing was missing)'))
 
@@ -62,10 +62,8 @@ def installed():
 
 def has_gpu():
     """Whether Paddle can compute on a GPU here."""
-    import paddle.fluid as fluid
-
-    import command
-    return isinstance(command.choose_place('auto'), fluid.CUDAPlace)
+    from paddle_setup import choose_place, fluid
+    return isinstance(choose_place('auto'), fluid.CUDAPlace)
 
 
 # Training

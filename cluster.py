@@ -16,15 +16,13 @@ import time
 import zlib
 
 import numpy as np
-import paddle.fluid as fluid
-from paddle.fluid.incubate.fleet.base.role_maker import PaddleCloudRoleMaker
-from paddle.fluid.incubate.fleet.collective import DistributedStrategy, fleet
 
 import command
 import persistables
 import programs
 import settings as run_settings
 from command import RunError, UsageError
+from paddle_setup import fluid, silent_stderr
 
 # A program has servers of its own: they listen at the port that --servers names, and at so many after it.
 PORTS = {'init_g': 0, 'd': 100, 'g': 200}
@@ -58,7 +56,7 @@ def transpiled(settings, built, name):
     """The DistributeTranspiler that has made a trainer's program of the program `name` of `built`, a Programs."""
     in_plain_layout(getattr(built, name).program.global_block())
     transpiler = fluid.DistributeTranspiler()
-    with command.silent_stderr():
+    with silent_stderr():
         transpiler.transpile(settings.trainer_id, getattr(built, name).program, ','.join(addresses(settings, name)),
                              settings.trainers, startup_program=built.startup.clone())
     return transpiler
@@ -92,6 +90,8 @@ class MeanGradient:
     """
 
     def __init__(self, optimizer):
+        from paddle.fluid.incubate.fleet.base.role_maker import PaddleCloudRoleMaker
+        from paddle.fluid.incubate.fleet.collective import DistributedStrategy, fleet
         fleet.init(PaddleCloudRoleMaker(is_collective=True))
         strategy = DistributedStrategy()
         strategy.mode, strategy.collective_mode = 'collective', 'grad_allreduce'
@@ -103,7 +103,7 @@ class MeanGradient:
         for index in reversed(range(len(startup.ops))):
             if startup.ops[index].type.startswith('c_'):
                 startup._remove_op(index)
-        with command.silent_stderr():
+        with silent_stderr():
             self.optimizer.minimize(loss)
 
 

@@ -1,13 +1,10 @@
-"""What every command of this project shares: its errors and exit codes, its threads and its device."""
+"""What every command of this project shares: its errors, its exit codes, its options and its way of stopping."""
 import argparse
-import contextlib
-import io
 import math
 import os
 import signal
 import sys
 import threading
-import types
 
 
 class UsageError(ValueError):
@@ -94,73 +91,3 @@ class StopSignals:
         for number, handler in self.earlier.items():
             signal.signal(number, handler)
         os.close(self.pipe[1])
-
-
-def import_paddle(threads=None):
-    """Import Paddle so that it computes with `threads` threads (default: all cores that this process may use).
-
-    OpenMP reads its number once, when Paddle's library is loaded, so this comes before any other import of
-    paddle. Paddle's own default is one thread, and it prints a warning about any other number. On a GPU it takes
-    memory as it needs it and not 92 % of the card at once, and tries out cuDNN's algorithms for each convolution.
-    At its first Executor it would lock 500 MB of memory, which a run then holds for nothing and waits for.
-    A third of its import would be nltk's and SciPy's statistics', for a data set of film reviews.
-    """
-    if 'paddle' in sys.modules:
-        return
-    threads = threads or len(os.sched_getaffinity(0))
-    os.environ['OMP_NUM_THREADS'] = os.environ['FLAGS_paddle_num_threads'] = str(threads)
-    for name, value in (('GLOG_minloglevel', '2'), ('FLAGS_allocator_strategy', 'auto_growth'),
-                        ('FLAGS_cudnn_exhaustive_search', '1'), ('FLAGS_conv_workspace_size_limit', '1024'),
-                        ('FLAGS_use_pinned_memory', '0'), ('FLAGS_rpc_deadline', '600000'),
-                        ('FLAGS_rpc_disable_reuse_port', '1')):
-        os.environ.setdefault(name, value)
-    try:
-        with silent_stderr(), without('paddle.dataset.sentiment'):
-            import paddle.fluid  # noqa: F401
-    except ImportError as error:
-        if '.so' in str(error):
-            raise UsageError('OpenCV, which Paddle imports, lacks a system library (%s); on Debian and Ubuntu: '
-                             'apt-get install libsm6 libxext6 libxrender1 libglib2.0-0 libgomp1' % error)
-        raise UsageError('paddlepaddle 1.8.5 does not import here (%s); `make setup` installs it' % error)
-
-
-@contextlib.contextmanager
-def without(module):
-    """Have an import that others make find nothing in a module; who imports it later has it as it is."""
-    sys.modules[module] = types.ModuleType(module)
-    try:
-        yield
-    finally:
-        del sys.modules[module]
-
-
-@contextlib.contextmanager
-def silent_stderr():
-    """Swallow what is written to the standard error output, by libraries in C too."""
-    sys.stderr.flush()
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        with contextlib.redirect_stderr(io.StringIO()):
-            yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
-
-
-def choose_place(device):
-    """The fluid place for --device auto, cpu or gpu.
-
-    An Executor on a CUDAPlace that is not there ends the whole process without an exception, so the wheel and
-    the driver are asked first.
-    """
-    import paddle.fluid as fluid
-    has_gpu = fluid.core.is_compiled_with_cuda() and fluid.core.get_cuda_device_count() > 0
-    if device == 'gpu' and not has_gpu:
-        reason = ('this Paddle sees no GPU' if fluid.core.is_compiled_with_cuda()
-                  else 'this Paddle is the CPU wheel; `make setup GPU=1` installs the other')
-        raise UsageError('--device gpu: %s; use --device cpu or auto' % reason)
-    # Paddle's launcher gives each process a GPU of its own.
-    own = int(os.environ.get('FLAGS_selected_gpus', 0))
-    return fluid.CUDAPlace(own) if has_gpu and device != 'cpu' else fluid.CPUPlace()

@@ -3,7 +3,8 @@
 They work on the forward operations: call `for_cpu` before `minimize`, and the gradients follow.
 """
 import numpy as np
-import paddle.fluid as fluid
+
+from paddle_setup import fluid
 
 # Places of a map, out of a convolution, below which its filters weigh more than the map: reordering them at every step
 # costs more than oneDNN's own layout gains.

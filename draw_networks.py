@@ -1,11 +1,11 @@
 """G and D drawn layer by layer from their programs, in the notation of the paper's figure 4."""
 import collections
 
-import paddle.fluid as fluid
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from paddle_setup import fluid
 from srgan_d import SRGAN_d
 from srgan_g import SRGAN_g
 

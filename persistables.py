@@ -8,9 +8,11 @@ import os
 import struct
 
 import numpy as np
-import paddle.fluid as fluid
 from google.protobuf.message import DecodeError
-from paddle.fluid.proto.framework_pb2 import VarType
+
+from paddle_setup import fluid
+
+VarType = fluid.proto.framework_pb2.VarType
 
 # Version of the variable, number of LoD levels, version of the tensor, length of its TensorDesc.
 HEADER = '<IQIi'

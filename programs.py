@@ -5,14 +5,14 @@ One startup program gives each variable its first value once.
 """
 import collections
 
-import paddle.fluid as fluid
-from paddle.fluid import layers as fl
-from paddle.fluid.contrib import mixed_precision
-
 from cpu_graph import for_cpu
+from paddle_setup import fluid
 from srgan_d import SRGAN_d
 from srgan_g import SCALE, SRGAN_g
 from vgg19 import feature_maps
+
+fl = fluid.layers
+mixed_precision = fluid.contrib.mixed_precision
 
 LEARNING_RATE = 'learning_rate'
 BETA1 = 0.9

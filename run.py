@@ -5,23 +5,22 @@ import os
 import shutil
 
 import numpy as np
-import paddle.fluid as fluid
 
 import checkpoint
 import cluster
-import command
 import networks
 import persistables
 import programs
+import vgg19
 import vgg19_weights
-from command import UsageError, choose_place
+from command import UsageError
 from data_utils import standardized, to_uint8
 from files import lock
 from layers import variables_of
+from paddle_setup import choose_place, fluid, silent_stderr
 from settings import RECIPES
 from srgan_d import SRGAN_d
 from srgan_g import SRGAN_g
-from vgg19 import parameter_shapes
 
 STATE = 'state.npz'
 BEST = 'best_g'
@@ -57,8 +56,8 @@ class Run:
                 raise UsageError('--content-loss %s: pretrained/ has no weights of VGG19; `python vgg19.py --fetch` '
                                  'gets them, --vgg PATH names others' % settings.content_loss)
             coarsest = list(content.features)[-1]
-            vgg19_weights.load(self.scope, weights, coarsest)
-            self.vgg_names = set(parameter_shapes(coarsest))
+            vgg19.load(self.scope, weights, coarsest)
+            self.vgg_names = set(vgg19.parameter_shapes(coarsest))
         # A saved state holds the networks: those that the run started from need not be there any more.
         self.given_d = set(self.networks['d_models']) if settings.init_d else set()
         if not (settings.resume and os.path.exists(self.state_file)):
@@ -142,7 +141,7 @@ class Run:
     def write_graph(self, folder):
         """Write G as in use, without its variables, as Paddle's __model__, which VisualDL and Netron draw."""
         sample = self.programs.sample
-        with command.silent_stderr(), fluid.scope_guard(self.scope):
+        with silent_stderr(), fluid.scope_guard(self.scope):
             fluid.io.save_inference_model(folder, sample.feeds, list(sample.fetches.values()), self.exe,
                                           main_program=sample.program, program_only=True)
 

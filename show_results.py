@@ -24,10 +24,12 @@ from PIL import Image
 
 import command
 import data_utils
+import engine
 import evaluate
 import networks
 import results_page
 from files import replace_file, replace_text
+from upscale import upscale
 
 # In pixels: a sample of 384 x 384 is shown pixel by pixel.
 PANEL, TITLE, CAPTION, GAP, DPI = 384, 48, 32, 12, 100
@@ -99,10 +101,6 @@ def views(samples):
 
 def shipped_views():
     """The results_page.Views of the embedded sample, by the networks of pretrained/."""
-    command.import_paddle()
-    # Paddle takes its number of threads when it is first imported, which this does.
-    import engine
-    from upscale import upscale
     lr, hr = data_utils.sample_pair(data_utils.embedded(data_utils.EMBEDDED_SAMPLE)[0], 'bicubic')
     generated = [(name, upscale(lr, engine.load(networks.find(name.lower())))) for name in ('SRResNet', 'SRGAN')]
     return [view._replace(step=False) for view in results_page.views(lr, generated, hr)]

@@ -1,8 +1,8 @@
 """The discriminator D: tells G's pictures from real ones."""
-import paddle.fluid as fluid
 
 from command import UsageError
 from layers import batch_norm, conv2d, normal, parameter
+from paddle_setup import fluid
 
 FILTERS = 64
 MIN_CROP = 32

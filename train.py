@@ -14,26 +14,25 @@ import os
 import sys
 import time
 
+import cluster
 import command
 import data_utils
 import settings as run_settings
 import steering
 import visual_log
 from metrics import psnr_y
+from paddle_setup import set_threads
 from plan import SAMPLES, STAGES, TITLES, Stage, forecast
 from progress import Bar
 from readers import Readers
+from run import Run, choose_content_loss, prepare_folders, saved_position
 from run_log import RunLog
+from validation import Validation
 
 
 def main(argv):
     settings, changed = run_settings.parse_settings(argv)
-    command.import_paddle(settings.threads)
-    # Paddle takes its number of threads when it is first imported, which these do.
-    import cluster
-    from run import Run, choose_content_loss, prepare_folders, saved_position
-    from validation import Validation
-
+    set_threads(settings.threads)
     first = settings.role != 'pserver' and settings.trainer_id == 0
     if first and not settings.dry_run:
         locks = prepare_folders(settings)  # noqa: F841 held until the process ends

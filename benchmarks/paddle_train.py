@@ -5,13 +5,10 @@ import sys
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path[:0] = [ROOT, os.path.join(ROOT, 'tests')]
 
-import command  # noqa: E402
 
-command.import_paddle(int(os.environ['OMP_NUM_THREADS']))
 
 import article  # noqa: E402
 import numpy as np  # noqa: E402
-import paddle.fluid as fluid  # noqa: E402
 from steps import serve  # noqa: E402
 
 import persistables  # noqa: E402
@@ -19,6 +16,7 @@ import programs  # noqa: E402
 import srgan_d  # noqa: E402
 import srgan_g  # noqa: E402
 import vgg19  # noqa: E402
+from paddle_setup import fluid  # noqa: E402
 
 L = fluid.layers
 LEARNING_RATE = 1e-4

@@ -31,8 +31,17 @@ from contest import Contestant, compete, processor  # noqa: E402
 from contestant import serve  # noqa: E402
 from PIL import Image  # noqa: E402
 
+import checkpoint  # noqa: E402
 import command  # noqa: E402
+import engine  # noqa: E402
+import persistables  # noqa: E402
+import picture  # noqa: E402
+import upscale  # noqa: E402
 from command import Parser, RunError, positive  # noqa: E402
+from data_utils import bicubic_resize, embedded, read_image, standardized  # noqa: E402
+from layers import variables_of  # noqa: E402
+from paddle_setup import fluid, set_threads  # noqa: E402
+from srgan_g import SRGAN_g  # noqa: E402
 
 # Of which Python and script; `ours` is this file.
 CONTESTANTS = {
@@ -71,7 +80,7 @@ def main(argv):
     has_torch = os.path.exists(options.python)
     if not has_torch:
         print('without PyTorch and ONNX Runtime: %s is not there; --help says how to make it' % options.python)
-    command.import_paddle(threads)
+    set_threads(threads)
 
     with tempfile.TemporaryDirectory() as folder:
         network = os.path.join(folder, 'network.npz')
@@ -123,9 +132,6 @@ def print_contestants(reports):
 
 def cost_of_command(network, sizes):
     """What tiles, reading and writing add to the engine's own time, by size -> 'command' of the report."""
-    import engine
-    import picture
-    import upscale
     folder = os.path.dirname(network)
     source, destination = [os.path.join(folder, name) for name in ('source.png', 'destination.png')]
     rows = {}
@@ -171,12 +177,6 @@ def print_command(rows):
 
 def network_of(path):
     """G's variables {name: array}, those of `path` or untrained ones."""
-    import paddle.fluid as fluid
-
-    import checkpoint
-    import persistables
-    from layers import variables_of
-    from srgan_g import SRGAN_g
     shapes = variables_of(SRGAN_g, [None, 3, None, None])
     if path:
         return checkpoint.load_network(path, shapes)
@@ -189,7 +189,6 @@ def network_of(path):
 
 def photograph(height, width):
     """A photograph of scikit-image's wheel, brought to a size: uint8 [height, width, 3]."""
-    from data_utils import bicubic_resize, embedded, read_image
     return bicubic_resize(read_image(embedded('coffee.png')[0]), width, height)
 
 
@@ -201,11 +200,6 @@ def psnr(a, b):
 
 def stock(network, image):
     """The graph as it was trained, by an Executor."""
-    import paddle.fluid as fluid
-
-    import persistables
-    from data_utils import standardized
-    from srgan_g import SRGAN_g
     program, scope = fluid.Program(), fluid.Scope()
     with fluid.program_guard(program, fluid.Program()):
         out = SRGAN_g(fluid.data('t_image', [None, 3, None, None]))
@@ -219,8 +213,6 @@ def stock(network, image):
 
 def ours(precision):
     def prepare(network, image):
-        import engine
-        import upscale
         model = engine.load(sys.argv[2], precision)
         if model.precision != precision:
             sys.exit(model.note)
@@ -230,7 +222,7 @@ def ours(precision):
 
 if __name__ == '__main__':
     if sys.argv[1:2] and sys.argv[1] in CONTESTANTS:
-        command.import_paddle(int(os.environ['OMP_NUM_THREADS']))
+        set_threads(int(os.environ['OMP_NUM_THREADS']))
         serve({'paddle-stock': stock, 'fp32': ours('fp32'), 'int8': ours('int8')})
     else:
         sys.exit(command.run(main))

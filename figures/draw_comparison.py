@@ -11,10 +11,6 @@ import sys
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
 
-import command  # noqa: E402
-
-command.import_paddle()
-
 import matplotlib  # noqa: E402
 
 matplotlib.use('Agg')

@@ -3,10 +3,9 @@
 Names are as the article gives them, so Paddle completes them by its counters; layers that feed nothing are there;
 operations stand in the article's order. The sizes are those of the module constants that tests/tiny.py changes.
 """
-import paddle.fluid as fluid
-
 import srgan_d
 import srgan_g
+from paddle_setup import fluid
 
 L = fluid.layers
 BN = dict(momentum=0.99, epsilon=0.001)

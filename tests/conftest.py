@@ -5,13 +5,9 @@ import subprocess
 import sys
 import time
 
-import command
-
-command.import_paddle(threads=2)
-
-import numpy as np  # noqa: E402
-import pytest  # noqa: E402
-from PIL import Image  # noqa: E402
+import numpy as np
+import pytest
+from PIL import Image
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 

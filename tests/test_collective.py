@@ -3,7 +3,6 @@
 Where that wheel is not installed these tests are skipped; `make test-gpu-wheel` installs it and runs them. Nothing here
 runs on a GPU.
 """
-import paddle.fluid as fluid
 import pytest
 
 import cluster
@@ -12,6 +11,7 @@ import programs
 import srgan_d
 import srgan_g
 import vgg19
+from paddle_setup import fluid
 
 if not fluid.core.is_compiled_with_cuda():
     pytest.skip("NCCL's operators are in Paddle's GPU wheel alone: make test-gpu-wheel", allow_module_level=True)

@@ -26,6 +26,6 @@ def test_ctrl_c_while_a_progress_bar_is_made_is_one_line():
 
 def test_paddle_imports_nothing_for_film_reviews():
     """And who asks for that data set afterwards has it."""
-    code = ("import sys, command; command.import_paddle(); assert 'nltk' not in sys.modules; "
+    code = ("import sys, paddle_setup; assert 'nltk' not in sys.modules; "
             "from paddle.dataset import sentiment; assert sentiment.get_word_dict and 'nltk' in sys.modules")
     subprocess.run([sys.executable, '-c', code], env={**os.environ, 'PYTHONPATH': ROOT}, check=True)

@@ -165,21 +165,54 @@ def test_the_learning_rate_is_set_from_outside_and_counts_nothing(monkeypatch):
         assert not [op for op in operations if programs.LEARNING_RATE in op.output_arg_names or op.type == 'increment']
 
 
-def after_import(words):
-    """What a process of its own prints that imports Paddle with three threads."""
-    code = 'import command; command.import_paddle(3); import os, paddle.fluid as fluid; ' + words
-    return json.loads(subprocess.run([sys.executable, '-c', code], cwd=ROOT, stdout=subprocess.PIPE, check=True,
-                                     env={name: value for name, value in os.environ.items()
-                                          if name != 'OMP_NUM_THREADS' and not name.startswith('FLAGS_')}).stdout)
+def after_import(words, **variables):
+    """What a process of its own prints as JSON that imports Paddle as the project does."""
+    environment = {name: value for name, value in os.environ.items()
+                   if name != 'OMP_NUM_THREADS' and not name.startswith('FLAGS_')}
+    return json.loads(subprocess.run(
+        [sys.executable, '-c', 'import os; from paddle_setup import fluid, set_threads\n' + words], cwd=ROOT,
+        stdout=subprocess.PIPE, check=True, env={**environment, **variables}).stdout)
 
 
-def test_paddle_computes_with_the_threads_that_it_is_given():
-    """Its own number, and OpenMP's, which is read when its library is loaded."""
-    own, openmp = after_import(
-        'import ctypes; '
-        'library = next(line.split()[-1] for line in open("/proc/self/maps") if "libiomp5" in line); '
-        'print([fluid.core.globals()["FLAGS_paddle_num_threads"], ctypes.CDLL(library).omp_get_max_threads()])')
-    assert (own, openmp) == (3, 3)
+# Convolves, by oneDNN, pictures of another size each time, and notes which threads of the process worked.
+THREADS_AT_WORK = '''
+import json, time
+import numpy as np
+
+def ticks():
+    counts = {}
+    for thread in os.listdir('/proc/self/task'):
+        with open('/proc/self/task/%s/stat' % thread) as file:
+            fields = file.read().rpartition(')')[2].split()
+        counts[thread] = int(fields[11]) + int(fields[12])
+    return counts
+
+def at_work(size):
+    program, startup = fluid.Program(), fluid.Program()
+    with fluid.program_guard(program, startup):
+        fluid.layers.conv2d(fluid.data('x', [None, 32, size, size]), 32, 3, padding=1)
+    program.global_block().ops[0]._set_attr('use_mkldnn', True)
+    exe, scope = fluid.Executor(fluid.CPUPlace()), fluid.Scope()
+    exe.run(startup, scope=scope)
+    feed = {'x': np.ones((4, 32, size, size), np.float32)}
+    before, end = ticks(), time.time() + 0.7
+    while time.time() < end:
+        exe.run(program, feed=feed, scope=scope)
+    after = ticks()
+    return sum(after[thread] - before.get(thread, 0) > 5 for thread in after)
+
+os.sched_setaffinity(0, range(os.cpu_count()))
+'''
+
+
+@pytest.mark.skipif(os.cpu_count() < 2, reason='needs two cores')
+@pytest.mark.parametrize('variables', [{}, {'OMP_NUM_THREADS': '1'}])
+def test_paddle_computes_with_all_cores_and_with_the_threads_that_it_is_given(variables):
+    """From its import on, and at any time later, whatever the environment says."""
+    alone, two, one = after_import(
+        THREADS_AT_WORK + 'one = at_work(64); set_threads(2); two = at_work(72); set_threads(1)\n'
+        'print(json.dumps([one, two, at_work(80)]))', **variables)
+    assert alone >= (2 if len(os.sched_getaffinity(0)) > 1 else 1) and (two, one) == (2, 1)
 
 
 def test_paddle_locks_no_memory():

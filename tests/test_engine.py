@@ -5,10 +5,8 @@ import subprocess
 import sys
 
 import numpy as np
-import paddle.fluid as fluid
 import pytest
 from conftest import ROOT, photograph
-from paddle.fluid import layers as fl
 
 import checkpoint
 import engine
@@ -21,8 +19,11 @@ from data_utils import read_image, standardized, to_uint8
 from inference_graph import Graph, before_shuffle, convolutions, folded, shuffled, whole
 from int8 import Int8Graph
 from layers import BN_EPSILON, variables_of
+from paddle_setup import fluid
 from srgan_g import SRGAN_g
 from tiles import windows
+
+fl = fluid.layers
 
 SRRESNET = os.path.join(ROOT, '..', 'shared', 'pretrained', 'srresnet_start.npz')
 SET5 = os.path.join(ROOT, '..', 'shared', 'data', 'Set5')

@@ -11,17 +11,17 @@ import sys
 import tarfile
 
 import numpy as np
-import paddle.fluid as fluid
 import pytest
 from conftest import ROOT, photograph
 from PIL import Image
 
 import command
 import evaluate
+import files
 import lpips
 import metrics
-import networks
 import srgan_g
+from paddle_setup import fluid
 
 SET5 = os.path.join(ROOT, '..', 'shared', 'data', 'Set5')
 PRETRAINED = os.path.join(ROOT, '..', 'shared', 'pretrained')
@@ -41,7 +41,7 @@ def bicubic(image, width, height):
 def folder(tmp_path, monkeypatch):
     """An empty working directory, with a place for networks that come with the project."""
     monkeypatch.chdir(str(tmp_path))
-    monkeypatch.setattr(networks, 'SHIPPED', str(tmp_path / 'pretrained'))
+    monkeypatch.setattr(files, 'PRETRAINED', str(tmp_path / 'pretrained'))
     return tmp_path
 
 

@@ -9,7 +9,6 @@ import subprocess
 import sys
 
 import numpy as np
-import paddle.fluid as fluid
 import pytest
 from conftest import ROOT, Result, photograph
 from PIL import Image
@@ -22,6 +21,7 @@ import metrics
 import networks
 from data_utils import embedded, standardized
 from layers import variables_of
+from paddle_setup import fluid
 from srgan_g import SRGAN_g
 
 SET5 = os.environ.get('SET5') or os.path.join(ROOT, '..', 'shared', 'data', 'Set5')

@@ -3,7 +3,6 @@ import re
 
 import article
 import numpy as np
-import paddle.fluid as fluid
 import pytest
 import tiny_vgg
 from conftest import photograph
@@ -16,8 +15,8 @@ import programs
 import srgan_d
 import srgan_g
 import vgg19
-import vgg19_weights
 from data_utils import bicubic_resize, standardized
+from paddle_setup import fluid
 
 CROP, BATCH = 40, 3
 LEARNING_RATE = 1e-3
@@ -55,7 +54,7 @@ class World:
         self.exe.run(self.programs.startup, scope=self.scope)
         if tmp_path:
             tiny_vgg.write(str(tmp_path))
-            vgg19_weights.load(self.scope, str(tmp_path), list(programs.CONTENT_LOSSES[content_loss].features)[-1])
+            vgg19.load(self.scope, str(tmp_path), list(programs.CONTENT_LOSSES[content_loss].features)[-1])
         self.set({programs.LEARNING_RATE: np.array([LEARNING_RATE], np.float32)})
         self.g = learning(layers.variables_of(srgan_g.SRGAN_g, [None, 3, None, None]))
         self.d = learning(layers.variables_of(srgan_d.SRGAN_d, [None, 3, CROP, CROP]))

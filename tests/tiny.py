@@ -11,9 +11,9 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 def shrink():
-    """Make the networks tiny. Paddle is imported here with its number of threads."""
-    import command
-    command.import_paddle(threads=2)
+    """Make the networks tiny, and have what is read lie in the current folder, whatever has been fetched here."""
+    import files
+    files.PRETRAINED = os.path.abspath('pretrained')
     import srgan_d
     import srgan_g
     import vgg19

@@ -22,7 +22,7 @@ def set_up():
     # They need some of the packages.
     import paddle  # noqa: I001
 
-    import paddle_setup  # noqa: F401
+    from cli import paddle_setup  # noqa: F401
     print('Paddle %s, %s' % (paddle.__version__, 'GPU' if has_gpu() else 'CPU'))
     print('新安装 (newly installed): %s' % (', '.join(new) or '无 (nothing was missing)'))
 
@@ -62,7 +62,7 @@ def installed():
 
 def has_gpu():
     """Whether Paddle can compute on a GPU here."""
-    from paddle_setup import choose_place, fluid
+    from cli.paddle_setup import choose_place, fluid
     return isinstance(choose_place('auto'), fluid.CUDAPlace)
 
 
@@ -120,16 +120,16 @@ def pictures(output):
     import numpy as np
     from IPython.display import Image
 
-    import results_page
     import show_results
+    from measuring import html_page
     found = []
     samples = show_results.find_samples(output)
     if samples:
         newest = max(samples, key=lambda sample: sample.time)
         low, generated, high = [show_results.read(newest, kind) for kind in ('96', 'G', '384')]
-        low = low.repeat(results_page.SCALE, axis=0).repeat(results_page.SCALE, axis=1)
+        low = low.repeat(html_page.SCALE, axis=0).repeat(html_page.SCALE, axis=1)
         row = np.hstack([low, generated, high])
-        found.append(Image(data=results_page.encoded(row, 'JPEG', quality=90), format='jpeg'))
+        found.append(Image(data=html_page.encoded(row, 'JPEG', quality=90), format='jpeg'))
     curves = os.path.join(output, 'curves.png')
     if os.path.exists(curves):
         found.append(Image(filename=curves, width=800))

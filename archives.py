@@ -10,10 +10,10 @@ import tarfile
 import zipfile
 import zlib
 
-import command
-from command import RunError, UsageError
+from cli import command
+from cli.command import RunError, UsageError
+from cli.progress import Bar
 from data_utils import EXTENSIONS
-from progress import Bar
 
 SUFFIXES = ('.zip', '.tar', '.tar.gz', '.tgz', '.tar.bz2', '.tar.xz')
 

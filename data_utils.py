@@ -9,8 +9,8 @@ import numpy as np
 import PIL
 from PIL import Image, ImageOps
 
-from command import UsageError
-from files import replace_file, replace_text
+from cli.command import UsageError
+from storage.files import replace_file, replace_text
 
 # Not .gif: 256 dithered colours are nothing to learn from or to measure by.
 EXTENSIONS = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')

@@ -27,15 +27,14 @@ import unicodedata
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-import command
-import engine
-import lpips
-import metrics
-import networks
-from command import Parser, RunError, UsageError, positive
+from cli import command
+from cli.command import Parser, RunError, UsageError, positive
+from cli.paddle_setup import set_threads
+from cpu import engine
 from data_utils import EXTENSIONS, UnreadableImage, bicubic_resize, list_images, read_image
-from files import replace_file, replace_text
-from paddle_setup import set_threads
+from measuring import lpips_alex, metrics
+from storage import networks
+from storage.files import replace_file, replace_text
 from upscale import SCALE, upscale
 
 # What LPIPS needs, as a multiple of SCALE; without --lpips too, so that its means are over the same pictures.
@@ -50,7 +49,7 @@ def main(argv):
     methods.update((name, enlarger(path, options.precision)) for name, path in model_names(options.model).items())
     measures = {'psnr_y': metrics.psnr_y, 'ssim_y': metrics.ssim_y}
     if options.lpips:
-        measures['lpips'] = lpips.Lpips(lpips.read_weights())
+        measures['lpips'] = lpips_alex.Lpips(lpips_alex.read_weights())
 
     for line in left_out:
         warn(line)

@@ -6,7 +6,7 @@ several, are one network.
 """
 import zlib
 
-from paddle_setup import fluid
+from cli.paddle_setup import fluid
 
 BN_MOMENTUM = 0.99
 BN_EPSILON = 0.001

@@ -5,8 +5,8 @@ One startup program gives each variable its first value once.
 """
 import collections
 
-from cpu_graph import for_cpu
-from paddle_setup import fluid
+from cli.paddle_setup import fluid
+from cpu.training_graph import for_cpu
 from srgan_d import SRGAN_d
 from srgan_g import SCALE, SRGAN_g
 from vgg19 import feature_maps

@@ -97,6 +97,6 @@ fi
 
 # Apart from the above, so that a missing system library does not cost another installation.
 if [ ! -e .venv/imports ]; then
-    .venv/bin/python -c 'import paddle_setup'
+    .venv/bin/python -c 'import cli.paddle_setup'
     : >.venv/imports
 fi

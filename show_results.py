@@ -22,13 +22,13 @@ import matplotlib
 import numpy as np
 from PIL import Image
 
-import command
 import data_utils
-import engine
 import evaluate
-import networks
-import results_page
-from files import replace_file, replace_text
+from cli import command
+from cpu import engine
+from measuring import html_page
+from storage import networks
+from storage.files import replace_file, replace_text
 from upscale import upscale
 
 # In pixels: a sample of 384 x 384 is shown pixel by pixel.
@@ -90,20 +90,20 @@ def find_samples(folder):
 
 
 def views(samples):
-    """The results_page.Views of samples of one picture, in the order of the training."""
+    """The html_page.Views of samples of one picture, in the order of the training."""
     lr, hr = read(samples[-1], '96'), read(samples[-1], '384')
-    if hr.shape[:2] != tuple(results_page.SCALE * side for side in lr.shape[:2]):
+    if hr.shape[:2] != tuple(html_page.SCALE * side for side in lr.shape[:2]):
         raise command.UsageError('%s384.jpg is not four times %s96.jpg; choose another sample by --epoch' % (
             samples[-1].prefix, samples[-1].prefix))
     generated = [('Generated, %s' % name_of(sample), read(sample, 'G')) for sample in samples]
-    return results_page.views(lr, generated, hr)
+    return html_page.views(lr, generated, hr)
 
 
 def shipped_views():
-    """The results_page.Views of the embedded sample, by the networks of pretrained/."""
+    """The html_page.Views of the embedded sample, by the networks of pretrained/."""
     lr, hr = data_utils.sample_pair(data_utils.embedded(data_utils.EMBEDDED_SAMPLE)[0], 'bicubic')
     generated = [(name, upscale(lr, engine.load(networks.find(name.lower())))) for name in ('SRResNet', 'SRGAN')]
-    return [view._replace(step=False) for view in results_page.views(lr, generated, hr)]
+    return [view._replace(step=False) for view in html_page.views(lr, generated, hr)]
 
 
 def thinned(samples):
@@ -115,10 +115,10 @@ def thinned(samples):
 def write_page(samples, options):
     """Write results.html of the samples, in the order of the training, or of pretrained/'s networks -> its path."""
     if samples:
-        text = results_page.page('SRGAN: what the training made', [('The held-out picture', views(thinned(samples)))],
+        text = html_page.page('SRGAN: what the training made', [('The held-out picture', views(thinned(samples)))],
                                  read_bytes(os.path.join(options.output, 'curves.png')), settings_of(options))
     else:
-        text = results_page.page('SRGAN: what its networks make', [('A photograph', shipped_views())])
+        text = html_page.page('SRGAN: what its networks make', [('A photograph', shipped_views())])
     path = os.path.join(options.output, 'results.html')
     replace_text(path, text)
     return path

@@ -1,8 +1,8 @@
 """The discriminator D: tells G's pictures from real ones."""
 
-from command import UsageError
+from cli.command import UsageError
+from cli.paddle_setup import fluid
 from layers import batch_norm, conv2d, normal, parameter
-from paddle_setup import fluid
 
 FILTERS = 64
 MIN_CROP = 32

@@ -1,8 +1,8 @@
 """The generator G (SRResNet): a low-resolution picture becomes one four times larger."""
 import math
 
+from cli.paddle_setup import fluid
 from layers import batch_norm, conv2d
-from paddle_setup import fluid
 
 RESIDUAL_BLOCKS = 16
 FILTERS = 64

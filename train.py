@@ -14,20 +14,18 @@ import os
 import sys
 import time
 
-import cluster
-import command
 import data_utils
-import settings as run_settings
-import steering
-import visual_log
-from metrics import psnr_y
-from paddle_setup import set_threads
-from plan import SAMPLES, STAGES, TITLES, Stage, forecast
-from progress import Bar
-from readers import Readers
-from run import Run, choose_content_loss, prepare_folders, saved_position
-from run_log import RunLog
-from validation import Validation
+from cli import command
+from cli.paddle_setup import set_threads
+from cli.progress import Bar
+from measuring.metrics import psnr_y
+from training import cluster, health, visual_log
+from training import settings as run_settings
+from training.log import RunLog
+from training.plan import SAMPLES, STAGES, TITLES, Stage, forecast
+from training.readers import Readers
+from training.run import Run, choose_content_loss, prepare_folders, saved_position
+from training.validation import Validation
 
 
 def main(argv):
@@ -128,11 +126,11 @@ def train(settings, run, pictures, sample, validation, position, log, stop):
                        'pictures_per_second': stage.epoch_updates * settings.batch_size / position.seconds}
                 if validation and position.epoch % settings.val_every == 0:
                     row.update(validation.measure(run.generator()) or {})
-                    if steering.is_best(row, position.rows):
+                    if health.is_best(row, position.rows):
                         run.save_best(row)
                 position.next_epoch(row)
                 bar.clear()
-                print(console_line(row, stage.n_epoch), *steering.warnings(position.rows), sep='\n', flush=True)
+                print(console_line(row, stage.n_epoch), *health.warnings(position.rows), sep='\n', flush=True)
                 rest = row['epoch'] % settings.save_every == 0 or is_over(stage, position)
                 if rest:
                     write_sample(settings.output, name, row['epoch'], sample, sr)
@@ -147,7 +145,7 @@ def train(settings, run, pictures, sample, validation, position, log, stop):
 def is_over(stage, position):
     """Whether a stage is done at a position between two epochs."""
     return position.epoch > stage.n_epoch or (
-        stage.name == 'init' and steering.has_stalled(position.rows, stage.settings.patience))
+        stage.name == 'init' and health.has_stalled(position.rows, stage.settings.patience))
 
 
 class Position:

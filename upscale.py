@@ -17,7 +17,8 @@ is the one of the whole picture. Use of the exported model:
 
 In Python, for a PIL image or an array:
 
-    import engine, upscale
+    import upscale
+    from cpu import engine
     enlarged = upscale.upscale(image, engine.load('models/g_models'))
 """
 import argparse
@@ -33,17 +34,27 @@ import cv2
 import numpy as np
 from PIL import Image
 
-import command
-import engine
-import networks
-import results_page
-from command import Parser, RunError, UsageError, positive
+from cli import command
+from cli.command import Parser, RunError, UsageError, positive
+from cli.paddle_setup import set_threads
+from cli.progress import Bar
+from cpu import engine
+from cpu.tiles import windows
 from data_utils import EXTENSIONS, UnreadableImage
-from files import replace_file, replace_text
-from paddle_setup import set_threads
-from picture import JPEG_SIDE, MAX_PIXELS, Picture, extension, from_image, read_picture, to_image, to_rgb, write_picture
-from progress import Bar
-from tiles import windows
+from measuring import html_page
+from pictures.picture import (
+    JPEG_SIDE,
+    MAX_PIXELS,
+    Picture,
+    extension,
+    from_image,
+    read_picture,
+    to_image,
+    to_rgb,
+    write_picture,
+)
+from storage import networks
+from storage.files import replace_file, replace_text
 
 SCALE = 4
 TILE = 768
@@ -186,7 +197,7 @@ def main(argv):
     start, count = time.time(), collections.Counter()
     comparisons = enlarge_files(jobs, model, options, count)
     # The pictures are enlarged as the page takes them; without --compare there are none for it.
-    page = results_page.page('SRGAN: your pictures, four times larger', comparisons)
+    page = html_page.page('SRGAN: your pictures, four times larger', comparisons)
     print(summary(count, time.time() - start))
     if options.compare and count['enlarged']:
         write_page(page_path, page)
@@ -271,7 +282,7 @@ def pictures_in(folder):
 def enlarge_files(jobs, model, options, count):
     """Enlarge the pictures one by one, count them and name those that fail -> with --compare, what is shown of each."""
     # A page has room for two or three middles of the full side, or for about ten of half of it.
-    side = results_page.SIDE // (1 if len(jobs) < 3 else 2) if options.compare else None
+    side = html_page.SIDE // (1 if len(jobs) < 3 else 2) if options.compare else None
     for source, destination in jobs:
         try:
             shown = enlarge_file(source, destination, model, options, count, side)
@@ -287,7 +298,7 @@ def enlarge_files(jobs, model, options, count):
 def enlarge_file(source, destination, model, options, count, side=None):
     """Enlarge one picture and count it. Raises UnreadableImage, OSError.
 
-    With `side`, -> (name, results_page.Views) of its middle, at most side x side of its own pixels; None where it is
+    With `side`, -> (name, html_page.Views) of its middle, at most side x side of its own pixels; None where it is
     skipped.
     """
     picture = read_picture(source, float('inf') if options.huge else MAX_PIXELS)
@@ -304,7 +315,7 @@ def enlarge_file(source, destination, model, options, count, side=None):
     bar = functools.partial(Bar, desc=os.path.basename(source), unit='tile')
     enlarged = strips(picture, model, options.tile, options.ensemble, bar)
     if side:
-        rows, columns = results_page.middle(height, width, side)
+        rows, columns = html_page.middle(height, width, side)
         kept = []
         enlarged = keep_window(enlarged, rows, columns, kept)
     os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
@@ -314,7 +325,7 @@ def enlarge_file(source, destination, model, options, count, side=None):
         return None
     lr = picture.pixels[rows, columns]
     name = source if lr.shape == picture.pixels.shape else '%s, its middle' % source
-    return name, results_page.views(to_rgb(lr, picture), [('Generated', to_rgb(np.concatenate(kept), picture))])
+    return name, html_page.views(to_rgb(lr, picture), [('Generated', to_rgb(np.concatenate(kept), picture))])
 
 
 def keep_window(strips, rows, columns, kept):

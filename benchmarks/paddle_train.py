@@ -7,16 +7,16 @@ sys.path[:0] = [ROOT, os.path.join(ROOT, 'tests')]
 
 
 
-import article  # noqa: E402
-import numpy as np  # noqa: E402
-from steps import serve  # noqa: E402
+import article
+import numpy as np
+from steps import serve
 
-import persistables  # noqa: E402
-import programs  # noqa: E402
-import srgan_d  # noqa: E402
-import srgan_g  # noqa: E402
-import vgg19  # noqa: E402
-from paddle_setup import fluid  # noqa: E402
+import programs
+import srgan_d
+import srgan_g
+import vgg19
+from cli.paddle_setup import fluid
+from storage import persistables
 
 L = fluid.layers
 LEARNING_RATE = 1e-4

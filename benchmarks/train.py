@@ -23,10 +23,10 @@ BENCHMARKS = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(BENCHMARKS)
 sys.path[:0] = [ROOT, BENCHMARKS]
 
-from contest import Contestant, compete, processor  # noqa: E402
+from contest import Contestant, compete, processor
 
-import command  # noqa: E402
-from command import Parser, RunError, positive  # noqa: E402
+from cli import command
+from cli.command import Parser, RunError, positive
 
 # The script, and how far the first pixel loss may be from ours, in parts of it; None where the first weights differ.
 CONTESTANTS = {

@@ -26,22 +26,24 @@ BENCHMARKS = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(BENCHMARKS)
 sys.path[:0] = [ROOT]
 
-import numpy as np  # noqa: E402
-from contest import Contestant, compete, processor  # noqa: E402
-from contestant import serve  # noqa: E402
-from PIL import Image  # noqa: E402
+import numpy as np
+from contest import Contestant, compete, processor
+from contestant import serve
+from PIL import Image
 
-import checkpoint  # noqa: E402
-import command  # noqa: E402
-import engine  # noqa: E402
-import persistables  # noqa: E402
-import picture  # noqa: E402
-import upscale  # noqa: E402
-from command import Parser, RunError, positive  # noqa: E402
-from data_utils import bicubic_resize, embedded, read_image, standardized  # noqa: E402
-from layers import variables_of  # noqa: E402
-from paddle_setup import fluid, set_threads  # noqa: E402
-from srgan_g import SRGAN_g  # noqa: E402
+import upscale
+from cli import command
+from cli.command import Parser, RunError, positive
+from cli.paddle_setup import fluid, set_threads
+from cpu import engine
+from data_utils import bicubic_resize, embedded, read_image, standardized
+from layers import variables_of
+from pictures import picture
+from srgan_g import SRGAN_g
+from storage import (
+    checkpoint,
+    persistables,
+)
 
 # Of which Python and script; `ours` is this file.
 CONTESTANTS = {

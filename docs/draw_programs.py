@@ -13,17 +13,17 @@ import sys
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
 
-import matplotlib  # noqa: E402
-from matplotlib.backends.backend_svg import FigureCanvasSVG  # noqa: E402
-from matplotlib.figure import Figure  # noqa: E402
-from matplotlib.patches import FancyBboxPatch  # noqa: E402
+import matplotlib
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyBboxPatch
 
-import programs  # noqa: E402
-from layers import variables_of  # noqa: E402
-from settings import RECIPES  # noqa: E402
-from srgan_d import SRGAN_d  # noqa: E402
-from srgan_g import SRGAN_g  # noqa: E402
-from vgg19 import parameter_shapes  # noqa: E402
+import programs
+from layers import variables_of
+from srgan_d import SRGAN_d
+from srgan_g import SRGAN_g
+from training.settings import RECIPES
+from vgg19 import parameter_shapes
 
 PICTURE = os.path.join(ROOT, 'docs', 'programs.svg')
 RECIPE = RECIPES['article']

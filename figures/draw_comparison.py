@@ -11,20 +11,22 @@ import sys
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
 
-import matplotlib  # noqa: E402
+import matplotlib
 
 matplotlib.use('Agg')
 
-import matplotlib.pyplot as plt  # noqa: E402
-import numpy as np  # noqa: E402
-from PIL import Image, ImageDraw  # noqa: E402
+import matplotlib.pyplot as plt
+import numpy as np
+from PIL import Image, ImageDraw
 
-import engine  # noqa: E402
-import evaluate  # noqa: E402
-import lpips  # noqa: E402
-import metrics  # noqa: E402
-import networks  # noqa: E402
-from data_utils import embedded  # noqa: E402
+import evaluate
+from cpu import engine
+from data_utils import embedded
+from measuring import (
+    lpips_alex,
+    metrics,
+)
+from storage import networks
 
 PICTURE = os.path.join(ROOT, 'figures', 'comparison.png')
 # A photograph of scikit-image, and the left and top of its detail.
@@ -37,7 +39,7 @@ PANEL, TITLE, CAPTION, GAP, DPI = 288, 28, 24, 8, 100
 
 def main():
     models = {name: engine.load(networks.find(name.lower())) for name in ('SRResNet', 'SRGAN')}
-    measure = lpips.Lpips(lpips.read_weights())
+    measure = lpips_alex.Lpips(lpips_alex.read_weights())
     width, height = 6 * (PANEL + GAP) + GAP, TITLE + len(ROWS) * (PANEL + CAPTION + GAP)
     figure = plt.figure(figsize=(width / DPI, height / DPI), dpi=DPI)
     for row, (name, corner) in enumerate(ROWS):

@@ -5,7 +5,7 @@ operations stand in the article's order. The sizes are those of the module const
 """
 import srgan_d
 import srgan_g
-from paddle_setup import fluid
+from cli.paddle_setup import fluid
 
 L = fluid.layers
 BN = dict(momentum=0.99, epsilon=0.001)

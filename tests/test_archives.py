@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import archives
-from command import RunError, UsageError
+from cli.command import RunError, UsageError
 
 
 def png(seed=0):

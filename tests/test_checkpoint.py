@@ -6,10 +6,9 @@ import zipfile
 import numpy as np
 import pytest
 
-import checkpoint
-import persistables
-from command import RunError, UsageError
-from paddle_setup import fluid
+from cli.command import RunError, UsageError
+from cli.paddle_setup import fluid
+from storage import checkpoint, persistables
 
 VARIABLES = {'n64s1/c.w_0': np.arange(24, dtype=np.float32).reshape(2, 3, 2, 2), 'out.b_0': np.ones(3, np.float32)}
 SHAPES = {name: array.shape for name, array in VARIABLES.items()}

@@ -239,7 +239,7 @@ def test_a_wrong_address_is_one_line(begin, place):
     (['--role', 'pserver', '--servers', 'a:7000,a:7100', '--trainers', '2'], ['a:7000', 'a:7100']),
 ])
 def test_a_mistake_is_one_line(arguments, words):
-    import settings
+    from training import settings
     with pytest.raises(settings.UsageError) as error:
         settings.parse_settings(RUN + arguments)
     assert all(word in str(error.value) for word in words), error.value

@@ -5,13 +5,13 @@ runs on a GPU.
 """
 import pytest
 
-import cluster
-import persistables
 import programs
 import srgan_d
 import srgan_g
 import vgg19
-from paddle_setup import fluid
+from cli.paddle_setup import fluid
+from storage import persistables
+from training import cluster
 
 if not fluid.core.is_compiled_with_cuda():
     pytest.skip("NCCL's operators are in Paddle's GPU wheel alone: make test-gpu-wheel", allow_module_level=True)

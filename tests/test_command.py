@@ -7,8 +7,7 @@ from conftest import ROOT
 
 INTERRUPTED = '''
 import sys
-import command
-import progress
+from cli import command, progress
 
 def interrupted(*_, **__):
     raise KeyboardInterrupt
@@ -26,6 +25,6 @@ def test_ctrl_c_while_a_progress_bar_is_made_is_one_line():
 
 def test_paddle_imports_nothing_for_film_reviews():
     """And who asks for that data set afterwards has it."""
-    code = ("import sys, paddle_setup; assert 'nltk' not in sys.modules; "
+    code = ("import sys, cli.paddle_setup; assert 'nltk' not in sys.modules; "
             "from paddle.dataset import sentiment; assert sentiment.get_word_dict and 'nltk' in sys.modules")
     subprocess.run([sys.executable, '-c', code], env={**os.environ, 'PYTHONPATH': ROOT}, check=True)

@@ -2,14 +2,14 @@
 import numpy as np
 import pytest
 
-import cpu_graph
 import layers
-import persistables
 import programs
 import srgan_d
 import srgan_g
 import vgg19
-from paddle_setup import fluid
+from cli.paddle_setup import fluid
+from cpu import training_graph
+from storage import persistables
 
 # Enough pictures and places for the rounding errors of normalised gradients to be small.
 CROP, BATCH = 64, 8
@@ -86,7 +86,7 @@ def following(filters, op_type, bias_is_frozen=True):
             layers.batch_norm(n, 'bn')
         else:
             getattr(fluid.layers, op_type)(n, **({'pool_size': 2} if op_type == 'pool2d' else {}))
-    cpu_graph.for_cpu(program)
+    training_graph.for_cpu(program)
     return program.global_block().ops
 
 

@@ -11,7 +11,7 @@ from conftest import photograph
 from PIL import Image
 
 import data_utils
-from command import UsageError
+from cli.command import UsageError
 
 
 def read_back(image, path, **options):

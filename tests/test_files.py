@@ -6,7 +6,7 @@ import sys
 import pytest
 from conftest import ROOT
 
-from files import lock, replace_file, replace_text
+from storage.files import lock, replace_file, replace_text
 
 
 def test_a_writer_that_fails_leaves_the_earlier_content_and_nothing_else(tmp_path):
@@ -30,7 +30,7 @@ def test_text_is_utf_8_and_bytes_that_are_not_text_do_not_end_the_writing(tmp_pa
 
 
 def test_a_folder_is_locked_for_other_processes_until_this_one_lets_go(tmp_path):
-    code = 'import sys, files; files.lock(sys.argv[1])'
+    code = 'import sys; from storage import files; files.lock(sys.argv[1])'
 
     def other():
         return subprocess.run([sys.executable, '-c', code, str(tmp_path)], cwd=ROOT, capture_output=True, text=True)
@@ -42,5 +42,5 @@ def test_a_folder_is_locked_for_other_processes_until_this_one_lets_go(tmp_path)
 
 
 def test_it_does_without_paddle():
-    code = 'import sys, files; sys.exit("paddle" in sys.modules)'
+    code = 'import sys; import storage.files; sys.exit("paddle" in sys.modules)'
     assert subprocess.run([sys.executable, '-c', code], cwd=ROOT).returncode == 0

@@ -11,7 +11,7 @@ from conftest import ROOT, photograph
 from skimage.color import rgb2ycbcr
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from metrics import luma, psnr_y, ssim_y
+from measuring.metrics import luma, psnr_y, ssim_y
 
 
 @pytest.fixture
@@ -86,7 +86,8 @@ def test_pictures_of_different_or_too_small_shapes_are_refused(measure):
 
 
 def test_the_module_needs_neither_paddle_nor_the_project():
-    code = 'import sys, metrics; print([n for n in sys.modules if n in ("paddle", "command", "data_utils")])'
+    code = ('import sys; import measuring.metrics; '
+            'print([n for n in sys.modules if n in ("paddle", "cli", "data_utils")])')
     told = subprocess.run([sys.executable, '-c', code], cwd=ROOT, stdout=subprocess.PIPE, universal_newlines=True,
                           env=dict(os.environ, PYTHONPATH=''))
     assert told.stdout.strip() == '[]'

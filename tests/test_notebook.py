@@ -10,10 +10,10 @@ from conftest import ROOT, log_of, photograph
 from PIL import Image
 
 import ai_studio
-import checkpoint
-import draw_networks
 import srgan_d
 import srgan_g
+from figures import draw_networks
+from storage import checkpoint
 
 jupyter = pytest.importorskip('jupyter_client.manager', reason='requirements-notebook.txt is not installed')
 nbformat = pytest.importorskip('nbformat', reason='requirements-notebook.txt is not installed')

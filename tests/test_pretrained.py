@@ -13,16 +13,14 @@ import pytest
 from conftest import ROOT, Result, photograph
 from PIL import Image
 
-import checkpoint
-import engine
 import evaluate
-import lpips
-import metrics
-import networks
+from cli.paddle_setup import fluid
+from cpu import engine
 from data_utils import embedded, standardized
 from layers import variables_of
-from paddle_setup import fluid
+from measuring import lpips_alex, metrics
 from srgan_g import SRGAN_g
+from storage import checkpoint, networks
 
 SET5 = os.environ.get('SET5') or os.path.join(ROOT, '..', 'shared', 'data', 'Set5')
 VARIABLES = variables_of(SRGAN_g, [None, 3, None, None])
@@ -49,8 +47,8 @@ def test_figures(pictures, network):
         evaluate.Pair(pictures, *embedded(pictures), None)]
     enlarge = evaluate.enlarge_bicubic if network == 'bicubic' else evaluate.enlarger(
         networks.find(network.lower()), 'fp32')
-    measures = [metrics.psnr_y, metrics.ssim_y] + ([lpips.Lpips(lpips.read_weights())] if os.path.exists(
-        lpips.WEIGHTS) else [])
+    measures = [metrics.psnr_y, metrics.ssim_y] + ([lpips_alex.Lpips(lpips_alex.read_weights())] if os.path.exists(
+        lpips_alex.WEIGHTS) else [])
     scores = []
     for pair in pairs:
         lr, hr = evaluate.read_pair(pair)

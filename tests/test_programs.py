@@ -7,16 +7,15 @@ import pytest
 import tiny_vgg
 from conftest import photograph
 
-import checkpoint
-import cpu_graph
 import layers
-import persistables
 import programs
 import srgan_d
 import srgan_g
 import vgg19
+from cli.paddle_setup import fluid
+from cpu import training_graph
 from data_utils import bicubic_resize, standardized
-from paddle_setup import fluid
+from storage import checkpoint, persistables
 
 CROP, BATCH = 40, 3
 LEARNING_RATE = 1e-3
@@ -400,7 +399,7 @@ def test_a_convolution_as_matrix_product_is_the_convolution(size, kernel):
             image.stop_gradient = False
             out = layers.conv2d(image, 7, kernel, 'c', 0.3, stride=2)
             if rewrite:
-                cpu_graph.for_cpu(program)
+                training_graph.for_cpu(program)
                 assert 'conv2d' not in [op.type for op in program.global_block().ops]
             gradients = fluid.gradients([fluid.layers.reduce_sum(out * out)],
                                         [image, program.global_block().var('c.w_0')])

@@ -12,9 +12,8 @@ from conftest import QUICK, Result, log_of, photograph, wait_for
 from PIL import Image
 
 import data_utils
-import readers
-import steering
-from command import RunError
+from cli.command import RunError
+from training import health, readers
 
 
 def settings(**changes):
@@ -268,7 +267,7 @@ def test_the_log_tells_how_long_the_updates_waited(run, tmp_path):
 def test_waiting_for_long_is_said_once():
     rows = [{'stage': 'init', 'waited': 0.3}] + [{'stage': 'init', 'waited': 0.01}] + [
         {'stage': 'init', 'waited': 0.125}] * 8
-    said = [number for number in range(1, len(rows) + 1) if steering.warnings(rows[:number])]
+    said = [number for number in range(1, len(rows) + 1) if health.warnings(rows[:number])]
     assert said == [7]
-    line, = steering.warnings(rows[:7])
+    line, = health.warnings(rows[:7])
     assert '12% of the time' in line and '--readers' in line

@@ -14,7 +14,7 @@ import tiny_vgg
 from conftest import ROOT, photograph
 from PIL import Image
 
-import settings
+from training import settings
 
 with open(os.path.join(ROOT, 'README.md'), encoding='utf-8') as file:
     README = file.read()

@@ -20,10 +20,10 @@ from conftest import QUICK, ROOT, photograph
 from PIL import Image
 from test_upscale import BLOCKS, FILTERS, repeating_network
 
-import checkpoint
 import data_utils
-import results_page
 import srgan_g
+from measuring import html_page
+from storage import checkpoint
 
 FLAGS = ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
          '--disable-background-networking', '--disable-component-update', '--disable-sync']
@@ -128,11 +128,11 @@ def compare_page(tmp_path_factory):
 def odd_page(tmp_path_factory):
     """A page of the smallest and thinnest pictures, and of the longest words."""
     sizes = [(1, 1), (1, 90), (90, 1), (3, 1), (33, 7), (25, 41)]
-    comparisons = [('%d x %d' % (height, width), results_page.views(
+    comparisons = [('%d x %d' % (height, width), html_page.views(
         photograph(height, width, 0), [('Generated, pre-training epoch 1000000', photograph(4 * height, 4 * width, 1))],
         photograph(4 * height, 4 * width, 2))) for height, width in sizes]
     path = tmp_path_factory.mktemp('odd') / 'page.html'
-    path.write_text(results_page.page('Odd sizes', comparisons, settings={'data': 'a' * 200}), encoding='utf-8')
+    path.write_text(html_page.page('Odd sizes', comparisons, settings={'data': 'a' * 200}), encoding='utf-8')
     return str(path)
 
 
@@ -250,25 +250,25 @@ def test_more_pictures_than_a_page_holds_are_counted_and_not_kept():
 
     def comparisons():
         for number in range(20):
-            views = results_page.views(noise(100), [('Generated', noise(400))])
+            views = html_page.views(noise(100), [('Generated', noise(400))])
             asked.append(weakref.ref(views[-1].image))
             # The last one may still be somebody's.
             assert not [image for image in asked[:-2] if image() is not None]
             yield 'number %d' % number, views
 
-    real = results_page.encoded
-    with mock.patch.object(results_page, 'encoded', lambda *data, **form: encoded.append(1) or real(*data, **form)):
-        text = results_page.page('Many', comparisons())
+    real = html_page.encoded
+    with mock.patch.object(html_page, 'encoded', lambda *data, **form: encoded.append(1) or real(*data, **form)):
+        text = html_page.page('Many', comparisons())
     shown = len(re.findall('<section class="comparison">', text))
-    assert len(asked) == 20 and 2 <= shown < 19 and 3.5e6 < len(text) < results_page.MAX_BYTES + 20e3
+    assert len(asked) == 20 and 2 <= shown < 19 and 3.5e6 < len(text) < html_page.MAX_BYTES + 20e3
     assert '<p>%d more pictures would make this page too large.</p>' % (20 - shown) in text
     assert len(encoded) <= 8 * (shown + 1)
 
 
 def test_the_first_picture_is_never_left_out():
-    views = results_page.views(noise(300), [('Generated', noise(1200))])
-    with mock.patch.object(results_page, 'MAX_BYTES', 1e5):
-        text = results_page.page('One', [('first', views), ('second', views)])
+    views = html_page.views(noise(300), [('Generated', noise(1200))])
+    with mock.patch.object(html_page, 'MAX_BYTES', 1e5):
+        text = html_page.page('One', [('first', views), ('second', views)])
     assert re.findall('<h2>(.*?)</h2>', text) == ['first'] and '<p>1 more pictures would' in text
 
 

@@ -2,16 +2,16 @@
 import numpy as np
 from PIL import Image
 
-import run_log
+from training import log
 
 
 def test_smoothing_keeps_a_straight_course_to_its_ends_and_takes_noise_out():
     line = np.linspace(3, -1, 80)
-    assert np.allclose(run_log.smooth(line), line)
+    assert np.allclose(log.smooth(line), line)
     noise = np.random.RandomState(0).normal(size=800)
-    smoothed = np.array(run_log.smooth(noise))
+    smoothed = np.array(log.smooth(noise))
     assert smoothed[50:-50].std() < 0.2 and smoothed[0] == noise[0]
-    assert run_log.smooth([5.0]) == [5.0]
+    assert log.smooth([5.0]) == [5.0]
 
 
 def test_curves_of_any_length_are_drawn(tmp_path):
@@ -22,7 +22,7 @@ def test_curves_of_any_length_are_drawn(tmp_path):
             'l_d_fake': 0.5, 'd_real': 0.6, 'd_fake': 0.4, 'psnr_y': 50.0, 'val_psnr_y': 51.0} for epoch in range(1, 9)]
     path = tmp_path / 'curves.png'
     for rows, panels in ((init[:1], 2), (init + gan, 4), (gan, 4)):
-        run_log.draw_curves(rows, str(path))
+        log.draw_curves(rows, str(path))
         image = np.asarray(Image.open(str(path)).convert('HSV'))
         height, width = image.shape[0] // 2, image.shape[1] // 2
         quarters = [image[y:y + height, x:x + width, 1] for y in (0, height) for x in (0, width)]

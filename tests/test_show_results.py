@@ -10,8 +10,8 @@ from conftest import ROOT, photograph
 from PIL import Image
 
 import data_utils
-import results_page
 import show_results
+from measuring import html_page
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def texts(samples):
     def texts(height, width):
         lr, hr = photograph(height, width, 0), photograph(4 * height, 4 * width, 1)
         generated = [('Generated, pre-training epoch 1000000', hr // 2)] * 2
-        figure = show_results.draw(results_page.views(lr, generated, hr))
+        figure = show_results.draw(html_page.views(lr, generated, hr))
         canvas = FigureCanvasAgg(figure)
         canvas.draw()
         pictures = [axes.get_window_extent(canvas.get_renderer()) for axes in figure.axes]
@@ -132,7 +132,7 @@ def test_the_detail_is_the_same_place_of_each_picture_and_the_one_that_bicubic_g
     hr[97:192:2, 192:288] = 0
     lr = data_utils.bicubic_resize(hr, 96, 96)
     matplotlib.use('Agg')
-    figure = show_results.draw(results_page.views(lr, [('Generated, GAN epoch 1', hr)], hr))
+    figure = show_results.draw(html_page.views(lr, [('Generated, GAN epoch 1', hr)], hr))
     low, bicubic, generated, high = [axes.images[0].get_array() for axes in figure.axes[1::2]]
     matplotlib.pyplot.close(figure)
     assert np.array_equal(generated, hr[96:192, 192:288]) and np.array_equal(high, generated)
@@ -143,7 +143,7 @@ def test_psnr_stands_under_bicubic_and_generated_alone():
     from skimage.metrics import peak_signal_noise_ratio
     hr, generated = photograph(64, 64, 0), photograph(64, 64, 1)
     matplotlib.use('Agg')
-    figure = show_results.draw(results_page.views(hr[::4, ::4], [('Generated, GAN epoch 1', generated)], hr))
+    figure = show_results.draw(html_page.views(hr[::4, ::4], [('Generated, GAN epoch 1', generated)], hr))
     captions = [''.join(text.get_text() for text in axes.texts) for axes in figure.axes[::2]]
     matplotlib.pyplot.close(figure)
     luma = [(image[4:-4, 4:-4] @ np.array([65.481, 128.553, 24.966]) / 255 + 16) for image in (hr, generated)]

@@ -12,13 +12,12 @@ from PIL import Image
 
 import layers
 import programs
-import run as runs
-import settings
 import srgan_d
 import srgan_g
-import steering
-from command import UsageError
-from paddle_setup import fluid
+from cli.command import UsageError
+from cli.paddle_setup import fluid
+from training import health, settings
+from training import run as runs
 
 ALL = ('--ema', '0.9', '--warm-up', '4', '--schedule-init', '10:0.1', '--schedule', 'cosine', '--d-updates', '2',
        '--label-smoothing', '0.1', '--clip-gradients', '1', '--val', 'val', '--val-every', '2')
@@ -84,7 +83,7 @@ def test_the_average_follows_the_weights():
 
 
 def g_of(folder):
-    import checkpoint
+    from storage import checkpoint
     return checkpoint.load_network(str(folder), layers.variables_of(srgan_g.SRGAN_g, [None, 3, None, None]))
 
 
@@ -211,14 +210,14 @@ def rows_of(*opinions):
 def test_a_lost_balance_is_said_once(opinion, word):
     fine = (0.7, 0.4)
     course = rows_of(fine, *[opinion] * 8, fine, *[opinion] * 5)
-    said = [number for number in range(1, len(course) + 1) if steering.warnings(course[:number])]
+    said = [number for number in range(1, len(course) + 1) if health.warnings(course[:number])]
     assert said == [7, 16]
-    line, = steering.warnings(course[:7])
+    line, = health.warnings(course[:7])
     assert line.startswith(word) and '; try --' in line
 
 
 def test_a_balance_is_not_warned_of():
-    assert not any(steering.warnings(rows_of(*[(0.8, 0.3)] * number)) for number in range(12))
+    assert not any(health.warnings(rows_of(*[(0.8, 0.3)] * number)) for number in range(12))
 
 
 # All of it at once

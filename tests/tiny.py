@@ -12,7 +12,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 def shrink():
     """Make the networks tiny, and have what is read lie in the current folder, whatever has been fetched here."""
-    import files
+    from storage import files
     files.PRETRAINED = os.path.abspath('pretrained')
     import srgan_d
     import srgan_g
@@ -27,6 +27,6 @@ if __name__ == '__main__':
     shrink()
     import importlib
 
-    import command
+    from cli import command
     script = importlib.import_module(sys.argv[1][:-len('.py')])
     sys.exit(command.run(script.main, sys.argv[2:]))

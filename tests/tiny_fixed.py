@@ -11,10 +11,10 @@ if __name__ == '__main__':
     tiny.shrink()
     import importlib
 
-    import command
     import layers
     import srgan_d
     import srgan_g
+    from cli import command
     for module in (srgan_d, srgan_g):
         def batch_norm(*arguments, moving_statistics=False, **options):
             return layers.batch_norm(*arguments[:3], moving_statistics=True, **options)

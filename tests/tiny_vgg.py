@@ -1,7 +1,7 @@
 """Weights for the VGG19 of tests/tiny.py, as Paddle keeps them."""
 import numpy as np
 
-import persistables
+from storage import persistables
 
 FILTERS = (4, 4, 8, 8, 8)
 GROUPS = (2, 2, 4, 4, 4)

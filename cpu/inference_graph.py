@@ -11,11 +11,11 @@ import itertools
 
 import numpy as np
 
-import persistables
 import srgan_g
-from command import UsageError
+from cli.command import UsageError
+from cli.paddle_setup import fluid
 from layers import BN_EPSILON, persistable_shapes, program_of
-from paddle_setup import fluid
+from storage import persistables
 
 # G's convolutions as pairs (weight [F, C, k, k], bias [F]): the first, two for each residual block, the one before
 # the skip connection is added, the two before the pixel shuffles, and `out`.

@@ -10,7 +10,7 @@ import struct
 import numpy as np
 from google.protobuf.message import DecodeError
 
-from paddle_setup import fluid
+from cli.paddle_setup import fluid
 
 VarType = fluid.proto.framework_pb2.VarType
 

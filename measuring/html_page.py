@@ -46,7 +46,7 @@ def psnr(image, hr):
     if hr is None or image.shape != hr.shape or min(hr.shape[:2]) < 9:
         return None
     # It imports scikit-image, for which upscale.py would wait.
-    import metrics
+    from measuring import metrics
     return metrics.psnr_y(image, hr)
 
 

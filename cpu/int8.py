@@ -11,9 +11,9 @@ import struct
 
 import numpy as np
 
+from cli.paddle_setup import fluid
+from cpu.inference_graph import Graph, before_shuffle, body, body_reach, tail
 from data_utils import EMBEDDED, bicubic_resize, embedded, read_image, standardized
-from inference_graph import Graph, before_shuffle, body, body_reach, tail
-from paddle_setup import fluid
 from srgan_g import SCALE
 
 CPUINFO = '/proc/cpuinfo'

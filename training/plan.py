@@ -9,8 +9,8 @@ import time
 
 from tqdm import tqdm
 
-import readers
-import settings as run_settings
+from training import readers
+from training import settings as run_settings
 
 STAGES = ('init', 'gan')
 TITLES = {'init': 'pre-training', 'gan': 'training'}

@@ -8,7 +8,7 @@ import os
 import sys
 import types
 
-from command import UsageError, complain
+from cli.command import UsageError, complain
 
 # Read once, when Paddle's library is loaded. On a GPU it takes memory as it needs it and not 92 % of the card at once,
 # and tries out cuDNN's algorithms for each convolution. Without pinned memory: its first Executor would lock 500 MB,

@@ -16,9 +16,10 @@ import threading
 import cv2
 import numpy as np
 
-from command import RunError
+from cli.command import RunError
 from data_utils import LR_RESIZES, UnreadableImage, im_resize, random_crop, random_turn, read_image, standardized
 
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 LOOK_AHEAD = 3
 MAX_ROUNDS = 64
 MOST_READERS = 4
@@ -82,8 +83,8 @@ class Reader:
         # The process inherits what is blocked: Ctrl-C reaches all of a terminal's processes, and is for the Executor's.
         earlier = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
         try:
-            self.process = subprocess.Popen([sys.executable, os.path.abspath(__file__)],
-                                            stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            self.process = subprocess.Popen([sys.executable, '-m', __name__], cwd=ROOT, stdin=subprocess.PIPE,
+                                            stdout=subprocess.PIPE)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, earlier)
 

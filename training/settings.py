@@ -5,8 +5,8 @@ import math
 import os
 import shlex
 
-from command import Parser, UsageError, amount, natural, number, positive
-from files import replace_text
+from cli.command import Parser, UsageError, amount, natural, number, positive
+from storage.files import replace_text
 
 # demo: both stages in minutes on two cores, from pretrained/srresnet on; scratch: the same from nothing. article: what
 # the article's project ran. paper: Ledig et al. 2017, section 3.2. shipped: what made pretrained/. Without

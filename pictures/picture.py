@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from data_utils import UNREADABLE, UnreadableImage, reason
-from png import PngWriter
+from pictures.png_writer import PngWriter
 
 # PIL's limit: a file of more pixels may be a decompression bomb.
 MAX_PIXELS = 2 * Image.MAX_IMAGE_PIXELS

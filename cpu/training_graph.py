@@ -4,7 +4,7 @@ They work on the forward operations: call `for_cpu` before `minimize`, and the g
 """
 import numpy as np
 
-from paddle_setup import fluid
+from cli.paddle_setup import fluid
 
 # Places of a map, out of a convolution, below which its filters weigh more than the map: reordering them at every step
 # costs more than oneDNN's own layout gains.

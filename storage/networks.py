@@ -1,7 +1,7 @@
 """Which networks are here: those of pretrained/, which have names, and the one that was trained last."""
 import os
 
-import files
+from storage import files
 
 TRAINED = os.path.join('models', 'g_models')
 NAMES = ('srgan', 'srresnet')

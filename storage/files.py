@@ -3,10 +3,10 @@ import contextlib
 import fcntl
 import os
 
-from command import UsageError
+from cli.command import UsageError
 
 # Weights and networks that are read lie beside the code, whatever the current folder is.
-PRETRAINED = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'pretrained')
+PRETRAINED = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'pretrained')
 
 
 def replace_file(path, write):

@@ -6,21 +6,18 @@ import shutil
 
 import numpy as np
 
-import checkpoint
-import cluster
-import networks
-import persistables
 import programs
 import vgg19
-import vgg19_weights
-from command import UsageError
+from cli.command import UsageError
+from cli.paddle_setup import choose_place, fluid, silent_stderr
 from data_utils import standardized, to_uint8
-from files import lock
 from layers import variables_of
-from paddle_setup import choose_place, fluid, silent_stderr
-from settings import RECIPES
 from srgan_d import SRGAN_d
 from srgan_g import SRGAN_g
+from storage import checkpoint, networks, persistables, vgg19_sources
+from storage.files import lock
+from training import cluster
+from training.settings import RECIPES
 
 STATE = 'state.npz'
 BEST = 'best_g'
@@ -51,7 +48,7 @@ class Run:
         content = programs.CONTENT_LOSSES[settings.content_loss]
         self.vgg_size, self.vgg_names = content.size, set()
         if content.features:
-            weights = vgg19_weights.find(settings.vgg)
+            weights = vgg19_sources.find(settings.vgg)
             if weights is None:
                 raise UsageError('--content-loss %s: pretrained/ has no weights of VGG19; `python vgg19.py --fetch` '
                                  'gets them, --vgg PATH names others' % settings.content_loss)
@@ -200,7 +197,7 @@ def choose_content_loss(settings):
     if settings.content_loss != 'auto':
         return None
     wanted = RECIPES[settings.recipe]['content_loss']
-    if not programs.CONTENT_LOSSES[wanted].features or vgg19_weights.find(settings.vgg):
+    if not programs.CONTENT_LOSSES[wanted].features or vgg19_sources.find(settings.vgg):
         settings.content_loss = wanted
         return None
     settings.content_loss = 'mse'

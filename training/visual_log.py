@@ -6,8 +6,8 @@ import shutil
 import numpy as np
 from PIL import Image
 
-from command import UsageError
-from plan import SAMPLES, STAGES
+from cli.command import UsageError
+from training.plan import SAMPLES, STAGES
 
 FOLDER = 'visualdl'
 

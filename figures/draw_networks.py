@@ -5,7 +5,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from paddle_setup import fluid
+from cli.paddle_setup import fluid
 from srgan_d import SRGAN_d
 from srgan_g import SRGAN_g
 

@@ -9,9 +9,9 @@ import zipfile
 
 import numpy as np
 
-import persistables
-from command import RunError, UsageError
-from files import replace_file, sync
+from cli.command import RunError, UsageError
+from storage import persistables
+from storage.files import replace_file, sync
 
 MANIFEST, ABOUT = 'manifest.json', 'about.json'
 

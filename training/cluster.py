@@ -17,12 +17,12 @@ import zlib
 
 import numpy as np
 
-import command
-import persistables
 import programs
-import settings as run_settings
-from command import RunError, UsageError
-from paddle_setup import fluid, silent_stderr
+from cli import command
+from cli.command import RunError, UsageError
+from cli.paddle_setup import fluid, silent_stderr
+from storage import persistables
+from training import settings as run_settings
 
 # A program has servers of its own: they listen at the port that --servers names, and at so many after it.
 PORTS = {'init_g': 0, 'd': 100, 'g': 200}

@@ -1,0 +1,1 @@
+"""What every command shares: its errors and options, its progress bar, and Paddle."""

@@ -1,0 +1,1 @@
+"""Networks made fast on a processor: training programs, and G as fp32 and int8 graphs for use."""

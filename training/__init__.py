@@ -1,0 +1,1 @@
+"""A training run: its settings, pictures, stages, log and processes."""

@@ -120,6 +120,7 @@ def pictures(output):
     import numpy as np
     from IPython.display import Image
 
+    import data_utils
     import show_results
     from measuring import html_page
     found = []
@@ -127,7 +128,7 @@ def pictures(output):
     if samples:
         newest = max(samples, key=lambda sample: sample.time)
         low, generated, high = [show_results.read(newest, kind) for kind in ('96', 'G', '384')]
-        low = low.repeat(html_page.SCALE, axis=0).repeat(html_page.SCALE, axis=1)
+        low = low.repeat(data_utils.SCALE, axis=0).repeat(data_utils.SCALE, axis=1)
         row = np.hstack([low, generated, high])
         found.append(Image(data=html_page.encoded(row, 'JPEG', quality=90), format='jpeg'))
     curves = os.path.join(output, 'curves.png')

@@ -1,16 +1,13 @@
 """Pictures: found, read as a viewer shows them, cropped and reduced."""
-import collections
 import importlib.util
-import json
 import os
 
 import cv2
 import numpy as np
-import PIL
 from PIL import Image, ImageOps
 
 from cli.command import UsageError
-from storage.files import replace_file, replace_text
+from storage.files import replace_file
 
 # Not .gif: 256 dithered colours are nothing to learn from or to measure by.
 EXTENSIONS = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')
@@ -20,7 +17,8 @@ EMBEDDED = ('chelsea.png', 'coffee.png', 'hubble_deep_field.jpg', 'ihc.png', 'mo
             'motorcycle_right.png', 'retina.jpg', 'rocket.jpg')
 EMBEDDED_SAMPLE = 'astronaut.png'
 
-SAMPLE_SIZE = 384
+# A low-resolution picture is so many times smaller than its original.
+SCALE = 4
 
 
 class UnreadableImage(Exception):
@@ -66,6 +64,7 @@ def bicubic_resize(image, width, height):
     return np.asarray(Image.fromarray(image).resize((width, height), Image.BICUBIC))
 
 
+# How a crop becomes its low-resolution picture: {name for --lr-resize: function(image, width, height)}.
 LR_RESIZES = {'bicubic': bicubic_resize, 'article': im_resize}
 
 
@@ -141,84 +140,3 @@ def embedded(*names):
         raise UsageError('without --data the photographs of scikit-image are used, which is not installed: '
                          'give --data DIR, or run `make setup`')
     return [os.path.join(os.path.dirname(package.origin), 'data', name) for name in names]
-
-
-# The training pictures
-
-# What the index holds; one that holds anything else is made again.
-INDEX = 'path: [size in bytes, ctime in ns, short side in pixels or why it cannot be used], Pillow %s' % PIL.__version__
-
-
-def find_pictures(data, crop_size, warn, index=None):
-    """The training pictures' paths and the one held out for samples, of the folders `data` or of the embedded ones.
-
-    `data` is a list of [folder, weight]: a picture is listed as often as its folder's weight says. Those that
-    cannot be read or are smaller than the crop are counted and named by `warn`. The held-out picture is the
-    first that holds a whole sample, else the one with the longest short side. `index` is a file that keeps what
-    is known of the pictures for the next time. Raises UsageError where fewer than two remain.
-    """
-    if data is None:
-        return embedded(*EMBEDDED), embedded(EMBEDDED_SAMPLE)[0]
-    weights = collections.Counter()
-    for folder, weight in data:
-        weights.update(dict.fromkeys(list_images(os.path.abspath(folder)), weight))
-    sides, left_out = short_sides(weights, index), []
-    for path, side in list(sides.items()):
-        if isinstance(side, str) or side < crop_size:
-            left_out.append(side if isinstance(side, str) else
-                            '%s: %d pixels at its short side, less than the crop' % (path, side))
-            del sides[path]
-    held_out = None
-    for path in sorted(sides, key=lambda path: min(sides[path], SAMPLE_SIZE), reverse=True):
-        try:
-            read_image(path)
-            held_out = path
-            break
-        except UnreadableImage as error:
-            left_out.append(str(error))
-            del sides[path]
-    if left_out:
-        warn('%d of %d pictures left out:\n  %s' % (
-            len(left_out), len(left_out) + len(sides), '\n  '.join(left_out)))
-    if len(sides) < 2:
-        raise UsageError('--data %s: %d pictures of at least %d x %d pixels; training needs one, and one more is '
-                         'held out for the samples' % (
-                             ', '.join(folder for folder, _ in data), len(sides), crop_size, crop_size))
-    return [path for path in sides if path != held_out for _ in range(weights[path])], held_out
-
-
-def short_sides(paths, index=None):
-    """{path: its short side in pixels, or the reason why it cannot be used}, by the headers alone.
-
-    Those that have not changed since the file `index` was written are taken from it; it is written anew where
-    anything has.
-    """
-    try:
-        with open(index or os.devnull) as file:
-            known = json.load(file)[INDEX]
-    except (OSError, ValueError, LookupError, TypeError):
-        known = {}
-    entries = {}
-    for path in paths:
-        try:
-            status = os.stat(path)
-            entry = known.get(path, [])
-            if entry[:2] != [status.st_size, status.st_ctime_ns]:
-                entry = [status.st_size, status.st_ctime_ns, short_side(path)]
-        except UnreadableImage as error:
-            entry = [status.st_size, status.st_ctime_ns, str(error)]
-        except OSError as error:
-            entry = [None, None, '%s: %s' % (path, error.strerror)]
-        entries[path] = entry
-    if index and entries != known:
-        replace_text(index, json.dumps({INDEX: entries}, indent=0))
-    return {path: entry[2] for path, entry in entries.items()}
-
-
-def sample_pair(path, lr_resize):
-    """The middle of the held-out picture, at most 384 x 384: (lr uint8 [h, w, 3], hr uint8 [4h, 4w, 3])."""
-    image = read_image(path)
-    height, width = [min(size, SAMPLE_SIZE) // 4 * 4 for size in image.shape[:2]]
-    top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
-    hr = image[top:top + height, left:left + width]
-    return LR_RESIZES[lr_resize](hr, width // 4, height // 4), hr

@@ -7,49 +7,20 @@ import collections
 
 from cli.paddle_setup import fluid
 from cpu.training_graph import for_cpu
+from data_utils import SCALE
+from losses import CONTENT_LOSSES, PICTURE_LOSSES, cross_entropy, objective_of, perceptual_loss, probability
 from srgan_d import SRGAN_d
-from srgan_g import SCALE, SRGAN_g
-from vgg19 import feature_maps
+from srgan_g import SRGAN_g
 
 fl = fluid.layers
 mixed_precision = fluid.contrib.mixed_precision
 
 LEARNING_RATE = 'learning_rate'
 BETA1 = 0.9
-# Side of the windows of phase_loss, in low-resolution pixels.
-PHASE_WINDOW = 12
 
-
-def mean_square(seen, wanted):
-    return fl.mse_loss(seen, wanted)
-
-
-def mean_square_of_paper(seen, wanted):
-    """Of features divided by 12.75 (section 3.2)."""
-    return fl.mse_loss(seen, wanted) / 12.75 ** 2
-
-
-def relative_error(seen, wanted):
-    """Mean absolute difference in parts of the mean activation, which puts maps of all depths on one scale."""
-    return fl.reduce_mean(fl.abs(seen - wanted)) / fl.reduce_mean(wanted)
-
-
-# How G is held to the content of the picture: weights of the pixel loss and of the perceptual one, which is a
-# distance of VGG19's feature maps {map: weight}, from fine to coarse, and the size to which pictures are brought for
-# it. mse: SRGAN-MSE. pool5: the article's. vgg22 and vgg54: the paper's. layers: the ends of all five blocks; fine
-# maps hold textures in place, coarse ones what they depict.
-ContentLoss = collections.namedtuple('ContentLoss', 'pixel_weight percep_weight features distance size')
-CONTENT_LOSSES = {
-    'mse': ContentLoss(1.0, 0.0, {}, None, None),
-    'pool5': ContentLoss(1.0, 2e-6, {'pool5': 1.0}, mean_square, 224),
-    'vgg54': ContentLoss(0.0, 1.0, {'vgg54': 1.0}, mean_square_of_paper, None),
-    'vgg22': ContentLoss(0.0, 1.0, {'vgg22': 1.0}, mean_square_of_paper, None),
-    'layers': ContentLoss(20.0, 1.0, {'vgg12': 0.1, 'vgg22': 0.1, 'vgg34': 1.0, 'vgg44': 1.0, 'vgg54': 1.0},
-                          relative_error, None),
-}
-
-# How each program's Adam works: with the rewrites of cpu_graph, with 16-bit floats, and with a gradient whose norm
-# as a whole is at most this (None: as it is), and what makes it an optimizer over several trainers (None: it is not).
+# How each program's Adam works. on_cpu: with the rewrites of cpu/training_graph.py; amp: with 16-bit floats;
+# clip_gradients: the largest norm of a program's gradient, or None; distribution: a function that wraps the optimizer
+# so that it takes the mean gradient of several trainers, or None.
 Method = collections.namedtuple('Method', 'on_cpu amp clip_gradients distribution', defaults=(False, None, None))
 
 Programs = collections.namedtuple('Programs', 'startup init_g d g sample')
@@ -73,20 +44,16 @@ class Step:
 
 
 def build_for(settings, on_cpu, distribution=None):
-    """The programs of a run, for a processor or a GPU; see Method for `distribution`."""
-    return build(
-        settings.crop_size, settings.content_loss, settings.adversarial_weight, settings.seed,
-        Method(on_cpu, settings.amp, settings.clip_gradients, distribution), settings.label_smoothing,
-        settings.phase_weight, settings.moving_statistics)
+    """The programs of a run with these settings, for a processor or a GPU. See Method for `distribution`."""
+    return build(settings.crop_size, objective_of(settings), settings.seed,
+                 Method(on_cpu, settings.amp, settings.clip_gradients, distribution), settings.moving_statistics)
 
 
-def build(crop_size, content_loss, adversarial_weight, seed, method, label_smoothing=0.0, phase_weight=0.0,
-          moving_statistics=False):
+def build(crop_size, objective, seed, method, moving_statistics=False):
     """Programs(startup, init_g, d, g, sample), the last four of them Steps, for crops of one size.
 
-    `content_loss` is a key of CONTENT_LOSSES; `seed` determines all initial values; `method` is a Method; D learns
-    to call real pictures 1 - `label_smoothing`. `phase_weight` is the weight of phase_loss in G's. With
-    `moving_statistics` G's maps are normalised as G in use does it, and the statistics stay as they are.
+    objective: a losses.Objective; seed: determines all initial values; method: a Method. With `moving_statistics` G's
+    maps are normalised as G in use does it, and the statistics stay as they are.
     """
     startup = fluid.Program()
     startup.random_seed = seed
@@ -95,9 +62,8 @@ def build(crop_size, content_loss, adversarial_weight, seed, method, label_smoot
         return Programs(
             startup,
             init_g_step(startup, crop_size, moving_statistics, method),
-            d_step(startup, crop_size, 1.0 - label_smoothing, moving_statistics, method),
-            g_step(startup, crop_size, CONTENT_LOSSES[content_loss], adversarial_weight, phase_weight,
-                   moving_statistics, method),
+            d_step(startup, crop_size, objective, moving_statistics, method),
+            g_step(startup, crop_size, objective, moving_statistics, method),
             sample_step(startup))
 
 
@@ -111,23 +77,24 @@ def init_g_step(startup, crop_size, moving_statistics, method):
     return Step(program, ['t_image', 't_target_image'], {'l_g_pix': l_g_pix})
 
 
-def d_step(startup, crop_size, real_label, moving_statistics, method):
-    """D learns to tell real pictures from G's: BCE(D(real), real_label) + BCE(D(G(lr)), 0). G is read, not changed."""
+def d_step(startup, crop_size, objective, moving_statistics, method):
+    """D learns to tell real pictures from G's: BCE(D(real), 1) + BCE(D(G(lr)), 0). G is read, not changed."""
     program = fluid.Program()
     with fluid.program_guard(program, startup):
         t_image, t_target_image = picture_pair(crop_size)
         fake = SRGAN_g(t_image, frozen=True, moving_statistics=moving_statistics)
         fake.stop_gradient = True
         real_logits, fake_logits = SRGAN_d(t_target_image), SRGAN_d(fake)
-        fetches = {'l_d_real': cross_entropy(real_logits, real_label), 'l_d_fake': cross_entropy(fake_logits, 0.0),
+        fetches = {'l_d_real': cross_entropy(real_logits, 1.0 - objective.label_smoothing),
+                   'l_d_fake': cross_entropy(fake_logits, 0.0),
                    'd_real': probability(real_logits), 'd_fake': probability(fake_logits)}
         minimize(fetches['l_d_real'] + fetches['l_d_fake'], 'd', method)
     return Step(program, ['t_image', 't_target_image'], fetches)
 
 
-def g_step(startup, crop_size, content, adversarial_weight, phase_weight, moving_statistics, method):
+def g_step(startup, crop_size, objective, moving_statistics, method):
     """G learns to keep the content and to pass for real: -log D(G(lr)). D and VGG19 are read, not changed."""
-    program = fluid.Program()
+    program, content = fluid.Program(), CONTENT_LOSSES[objective.content_loss]
     feeds = ['t_image', 't_target_image']
     with fluid.program_guard(program, startup):
         t_image, t_target_image = picture_pair(crop_size)
@@ -140,14 +107,15 @@ def g_step(startup, crop_size, content, adversarial_weight, phase_weight, moving
                 seen = bilinear_resize(fake, content.size)
                 wanted = picture('vgg19_input', content.size)
                 feeds.append('vgg19_input')
-            maps = zip(content.features.values(), *[feature_maps(image, content.features) for image in (seen, wanted)])
-            losses['l_g_percep'] = fl.sums([weight * content.distance(*pair) for weight, *pair in maps])
+            losses['l_g_percep'] = perceptual_loss(content, seen, wanted)
             loss += content.percep_weight * losses['l_g_percep']
         losses['l_g_gan'] = cross_entropy(SRGAN_d(fake, frozen=True), 1.0)
-        if phase_weight:
-            losses['l_g_phase'] = phase_loss(fake, t_target_image)
-            loss += phase_weight * losses['l_g_phase']
-        losses['g_loss'] = loss + adversarial_weight * losses['l_g_gan']
+        for extra in PICTURE_LOSSES:
+            weight = objective.picture_weights.get(extra.weight)
+            if weight:
+                losses[extra.column] = extra.loss(fake, t_target_image)
+                loss += weight * losses[extra.column]
+        losses['g_loss'] = loss + objective.adversarial_weight * losses['l_g_gan']
         minimize(losses['g_loss'], 'g', method)
     return Step(program, feeds, losses)
 
@@ -162,21 +130,6 @@ def sample_step(startup):
     with fluid.program_guard(program, startup):
         test_im = fl.transpose(SRGAN_g(picture('t_image', None), frozen=True), [0, 2, 3, 1])
     return Step(program.clone(for_test=True), ['t_image'], {'test_im': test_im})
-
-
-def phase_loss(fake, target):
-    """What G's picture has of a pattern that repeats every SCALE pixels: images [N, 3, H, W] -> a scalar.
-
-    Each of the SCALE x SCALE sub-pixels of a low-resolution pixel comes from weights of its own, and the adversarial
-    loss drives their means apart, which shows as dots on skin and sky. In each window of PHASE_WINDOW low-resolution
-    pixels this takes the mean error of each sub-pixel, from their common mean, squared; a whole picture too bright
-    or too dark costs nothing, nor does texture.
-    """
-    height, width = [size // SCALE for size in target.shape[2:]]
-    window = min(PHASE_WINDOW, height, width)
-    sub_pixels = fl.reshape(fl.unfold(fake - target, SCALE, SCALE), [-1, SCALE ** 2, height, width])
-    means = fl.pool2d(sub_pixels, window, 'avg', window)
-    return fl.reduce_mean(fl.square(means - fl.reduce_mean(means, 1, keep_dim=True)))
 
 
 def minimize(loss, name, method):
@@ -217,14 +170,3 @@ def picture(name, size):
 def bilinear_resize(image, size):
     """Equal to OpenCV's INTER_LINEAR, by which the real picture is resized: [N, 3, H, W] -> [N, 3, size, size]."""
     return fl.image_resize(image, [size, size], resample='BILINEAR', align_corners=False, align_mode=0)
-
-
-def cross_entropy(logits, label):
-    """Mean binary cross-entropy of logits [N, 1] against one label for all."""
-    labels = fl.fill_constant_batch_size_like(logits, [-1, 1], 'float32', label)
-    return fl.reduce_mean(fl.sigmoid_cross_entropy_with_logits(logits, labels))
-
-
-def probability(logits):
-    """The mean of D's opinions, 0 (generated) to 1 (real)."""
-    return fl.reduce_mean(fl.sigmoid(logits))

@@ -22,14 +22,15 @@ import matplotlib
 import numpy as np
 from PIL import Image
 
-import data_utils
-import evaluate
 from cli import command
 from cpu import engine
+from data_utils import EMBEDDED_SAMPLE, SCALE, embedded
 from measuring import html_page
+from measuring.strips import find_detail
+from pictures.enlarge import upscale
 from storage import networks
 from storage.files import replace_file, replace_text
-from upscale import upscale
+from training.data_set import sample_pair
 
 # In pixels: a sample of 384 x 384 is shown pixel by pixel.
 PANEL, TITLE, CAPTION, GAP, DPI = 384, 48, 32, 12, 100
@@ -92,7 +93,7 @@ def find_samples(folder):
 def views(samples):
     """The html_page.Views of samples of one picture, in the order of the training."""
     lr, hr = read(samples[-1], '96'), read(samples[-1], '384')
-    if hr.shape[:2] != tuple(html_page.SCALE * side for side in lr.shape[:2]):
+    if hr.shape[:2] != tuple(SCALE * side for side in lr.shape[:2]):
         raise command.UsageError('%s384.jpg is not four times %s96.jpg; choose another sample by --epoch' % (
             samples[-1].prefix, samples[-1].prefix))
     generated = [('Generated, %s' % name_of(sample), read(sample, 'G')) for sample in samples]
@@ -101,7 +102,7 @@ def views(samples):
 
 def shipped_views():
     """The html_page.Views of the embedded sample, by the networks of pretrained/."""
-    lr, hr = data_utils.sample_pair(data_utils.embedded(data_utils.EMBEDDED_SAMPLE)[0], 'bicubic')
+    lr, hr = sample_pair(embedded(EMBEDDED_SAMPLE)[0], 'bicubic')
     generated = [(name, upscale(lr, engine.load(networks.find(name.lower())))) for name in ('SRResNet', 'SRGAN')]
     return [view._replace(step=False) for view in html_page.views(lr, generated, hr)]
 
@@ -175,7 +176,7 @@ def use_display():
 def draw(shown):
     """A figure of Views, low resolution first and high last: each in a square of PANEL pixels, its detail beneath."""
     import matplotlib.pyplot as plt
-    left, top, right, bottom = evaluate.find_detail(shown[-1].image, shown[1].image)
+    left, top, right, bottom = find_detail(shown[-1].image, shown[1].image)
     width = len(shown) * (PANEL + GAP) + GAP
     height = TITLE + PANEL + CAPTION + PANEL + GAP
     figure = plt.figure('SRGAN', figsize=(width / DPI, height / DPI), dpi=DPI)

@@ -6,7 +6,6 @@ from layers import batch_norm, conv2d
 
 RESIDUAL_BLOCKS = 16
 FILTERS = 64
-SCALE = 4
 
 
 def SRGAN_g(t_image, frozen=False, moving_statistics=False):
@@ -21,8 +20,8 @@ def SRGAN_g(t_image, frozen=False, moving_statistics=False):
     0.1, so that G begins near its first convolution and the blocks grow in; `out` starts at a tenth,
     because tanh of large values has no gradient.
 
-    In use G is computed by inference_graph.py and int8.py, which rewrite it operation by operation. They refuse a G
-    that has other operations than these.
+    In use G is computed by cpu/inference_graph.py and cpu/int8.py, which rewrite it operation by operation. They refuse
+    a G that has other operations than these.
     """
     n = conv2d(t_image, FILTERS, 3, 'n64s1/c', he_std(t_image, 3), frozen=frozen, normalised=True)
     # The article gives this one no name, so its own models have Paddle's automatic one.

@@ -19,90 +19,101 @@ from cli import command
 from cli.paddle_setup import set_threads
 from cli.progress import Bar
 from measuring.metrics import psnr_y
-from training import cluster, health, visual_log
+from training import cluster, data_set, feeds, health, visual_log
 from training import settings as run_settings
+from training.dry_run import forecast
 from training.log import RunLog
-from training.plan import SAMPLES, STAGES, TITLES, Stage, forecast
 from training.readers import Readers
-from training.run import Run, choose_content_loss, prepare_folders, saved_position
+from training.run import Run, own_folders, saved_position
+from training.stages import SAMPLES, STAGES, TITLES, Stage
 from training.validation import Validation
 
 
 def main(argv):
     settings, changed = run_settings.parse_settings(argv)
     set_threads(settings.threads)
-    first = settings.role != 'pserver' and settings.trainer_id == 0
-    if first and not settings.dry_run:
-        locks = prepare_folders(settings)  # noqa: F841 held until the process ends
-    missing = choose_content_loss(settings)
+    settings.content_loss, missing = run_settings.content_loss_here(settings)
     if settings.role == 'pserver':
         return cluster.serve(settings, saved_position(settings))
-    paths, held_out = data_utils.find_pictures(
-        settings.data, settings.crop_size, print,
-        os.path.join(settings.models, 'pictures.json') if first and not settings.dry_run else None)
-    # What all trainers have in common is said once.
-    tell = print if first else lambda line: None
-    tell(run_settings.describe(settings))
-    tell('%d pictures; samples from %s' % (len(set(paths)), held_out))
-    if missing:
-        tell(missing)
+    # Of several trainers the first one writes the files, and says what all have in common.
+    first = settings.trainer_id == 0
+    writes = first and not settings.dry_run
+    with own_folders(settings) if writes else contextlib.nullcontext():
+        tell = print if first else lambda line: None
+        paths, held_out = data_set.find_pictures(
+            settings.data, settings.crop_size, print,
+            os.path.join(settings.models, 'pictures.json') if writes else None)
+        tell(run_settings.describe(settings))
+        tell('%d pictures; samples from %s' % (len(set(paths)), held_out))
+        if missing:
+            tell(missing)
+        validation = Validation(settings.val, print) if settings.val else None
+        run = Run(settings)
+        if settings.resume:
+            tell('going on after %d updates of epoch %d, stage %s' % (
+                run.position.update, run.position.epoch, run.position.stage))
+        for name, (old, new) in sorted(changed.items()):
+            tell('%s is %s from here on; it was %s' % (
+                run_settings.option(name), run_settings.shown(new), run_settings.shown(old)))
+        sample = data_set.sample_pair(held_out, settings.lr_resize)
 
-    validation = Validation(settings.val, print) if settings.val else None
-    run = Run(settings)
-    saved = run.restore() if settings.resume else None
-    position = Position(**(saved or {}))
-    run.join(settings, saved)
-    if settings.resume:
-        tell('going on after %d updates of epoch %d, stage %s' % (position.update, position.epoch, position.stage))
-    for name, (old, new) in sorted(changed.items()):
-        tell('%s is %s from here on; it was %s' % (
-            run_settings.option(name), run_settings.shown(new), run_settings.shown(old)))
-
-    sample = data_utils.sample_pair(held_out, settings.lr_resize)
-    if settings.dry_run:
-        with Readers(paths, settings.readers, print) as pictures:
-            print(forecast(settings, run, pictures, validation, position))
+        if settings.dry_run:
+            with Readers(paths, settings.readers, print) as pictures:
+                print(forecast(run, pictures, validation, update))
+            return 0
+        log = None
+        if first:
+            log = RunLog(settings.output, run.position.rows, settings.visualdl)
+            if settings.visualdl:
+                run.write_graph(os.path.join(settings.output, visual_log.FOLDER))
+            run_settings.save(settings)
+        with command.StopSignals() as signals, Readers(paths, settings.readers, print) as pictures:
+            stop = run.cluster.agreed(signals)
+            train(run, pictures, sample, validation, log, stop)
+        run.cluster.leave()
+        if stop.received:
+            print('stopped and saved; `%s` goes on' % run_settings.resume_command(settings))
+            return 128 + stop.received
+        tell('networks in %s, pictures in %s; `python show_results.py` shows them side by side' % (
+            os.path.join(settings.models, 'g_models'), os.path.join(settings.output, 'epoch_*.jpg')))
         return 0
-    log = None
-    if first:
-        log = RunLog(settings.output, position.rows, settings.visualdl)
-        if settings.visualdl:
-            run.write_graph(os.path.join(settings.output, visual_log.FOLDER))
-        run_settings.save(settings)
-    with command.StopSignals() as signals, Readers(paths, settings.readers, print) as pictures:
-        stop = run.cluster.agreed(signals)
-        train(settings, run, pictures, sample, validation, position, log, stop)
-    run.cluster.leave()
-    if stop.received:
-        print('stopped and saved; `%s` goes on' % run_settings.resume_command(settings))
-        return 128 + stop.received
-    tell('networks in %s, pictures in %s; `python show_results.py` shows them side by side' % (
-        os.path.join(settings.models, 'g_models'), os.path.join(settings.output, 'epoch_*.jpg')))
-    return 0
 
 
-def train(settings, run, pictures, sample, validation, position, log, stop):
-    """The article's loop: epochs of init-G, then epochs of D and G in turns, from `position` on.
+def update(run, stage, feeds, learning_rate):
+    """One update of the networks that a stage trains -> {loss: value}: the heart of the article."""
+    with run.updating(learning_rate):
+        if stage == 'init':
+            return run.step('init_g', feeds[-1])    # l_g_pix
+        for feed in feeds:
+            errD = run.step('d', feed)              # l_d_real, l_d_fake, and D's mean opinions d_real, d_fake
+        # On D's last pictures.
+        errG = run.step('g', feeds[-1])             # l_g_pix, l_g_percep, l_g_gan, ..., and their sum g_loss
+        return {**errD, **errG}
+
+
+def train(run, pictures, sample, validation, log, stop):
+    """The article's loop: epochs of init-G, then epochs of D and G in turns, from where `run` stands.
 
     `sample` is a pair of uint8 pictures, lr and hr; G enlarges lr after every epoch. Returns when both stages are
-    done or `stop` has received a signal. Raises RunError where a loss is not finite. Without a `log`, which one of
-    several trainers has, it trains and leaves the rest to that one.
+    done or `stop` has received a signal. Raises RunError if a loss is not finite. Of several trainers only the first
+    has a `log`; the others train and leave the rest to it.
     """
+    settings, position = run.settings, run.position
     saved = time.monotonic()
 
     for name in STAGES[STAGES.index(position.stage):]:
         position.enter(name)
         run.cluster.enter(name)
         stage = Stage(settings, name, len(pictures))
-        done = (position.epoch - 1) * stage.epoch_updates + position.update
-        feeds = stage.feeds(pictures, run.vgg_size, done)
-        with contextlib.closing(feeds), progress_bar(stage, done) as bar:
+        done = stage.updates_before(position)
+        coming = feeds.updates(pictures, settings, stage, run.vgg_size, done)
+        with contextlib.closing(coming), progress_bar(stage, done) as bar:
             while not is_over(stage, position):
                 while position.update < stage.epoch_updates:
                     started = time.monotonic()
-                    feed = next(feeds)
+                    feed = next(coming)
                     waited = time.monotonic() - started
-                    losses = run.update(name, feed, stage.learning_rate(done))
+                    losses = update(run, name, feed, stage.learning_rate(done))
                     require_finite(losses, position, settings)
                     position.count(losses, time.monotonic() - started, waited)
                     done += 1
@@ -110,7 +121,7 @@ def train(settings, run, pictures, sample, validation, position, log, stop):
                                                   if loss.startswith('l_')), refresh=False)
                     bar.update()
                     if stop.received or time.monotonic() - saved > 60 * settings.save_minutes:
-                        run.save(name, vars(position))
+                        run.save(name)
                         saved = time.monotonic()
                     if stop.received:
                         return
@@ -136,7 +147,7 @@ def train(settings, run, pictures, sample, validation, position, log, stop):
                     write_sample(settings.output, name, row['epoch'], sample, sr)
                 log.add(row)
                 if rest:
-                    run.save(name, vars(position))
+                    run.save(name)
                     saved = time.monotonic()
     if log:
         log.draw()
@@ -146,35 +157,6 @@ def is_over(stage, position):
     """Whether a stage is done at a position between two epochs."""
     return position.epoch > stage.n_epoch or (
         stage.name == 'init' and health.has_stalled(position.rows, stage.settings.patience))
-
-
-class Position:
-    """Where a run stands: what it needs, beside the variables, to go on as if nothing had happened."""
-
-    def __init__(self, stage=STAGES[0], epoch=1, update=0, totals=None, seconds=0.0, waited=0.0, rows=None):
-        self.stage, self.rows = stage, rows or []
-        # Of the epoch under way: updates done, sums of the losses {name: sum}, time, time in it without a feed.
-        self.epoch, self.update, self.totals, self.seconds, self.waited = epoch, update, totals or {}, seconds, waited
-
-    def enter(self, stage):
-        """Begin a stage, unless the run is in it already."""
-        if stage != self.stage:
-            self.__init__(stage, rows=self.rows)
-
-    def count(self, losses, seconds, waited):
-        """One update more in this epoch, with its losses {name: value}, which waited so long for its feed."""
-        self.update += 1
-        self.totals = {name: self.totals.get(name, 0.0) + value for name, value in losses.items()}
-        self.seconds += seconds
-        self.waited += waited
-
-    def means(self):
-        """{loss: its mean over the epoch so far}."""
-        return {name: total / self.update for name, total in self.totals.items()}
-
-    def next_epoch(self, row):
-        """The epoch is over; `row` is its line in the log."""
-        self.__init__(self.stage, self.epoch + 1, rows=self.rows + [row])
 
 
 def require_finite(losses, position, settings):

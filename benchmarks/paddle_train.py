@@ -16,6 +16,7 @@ import srgan_d
 import srgan_g
 import vgg19
 from cli.paddle_setup import fluid
+from losses import Objective
 from storage import persistables
 
 L = fluid.layers
@@ -31,7 +32,7 @@ def ours(on_cpu):
     def prepare(stage, sizes, feed):
         resize_networks(sizes)
         exe, scope = fluid.Executor(fluid.CPUPlace()), fluid.Scope()
-        built = programs.build(sizes.crop, 'pool5', 1e-3, 0, programs.Method(on_cpu))
+        built = programs.build(sizes.crop, Objective('pool5', 1e-3), 0, programs.Method(on_cpu))
         exe.run(built.startup, scope=scope)
         set_vgg(scope, vgg19.parameter_shapes('pool5'))
         persistables.set_variable(scope, programs.LEARNING_RATE, np.array([LEARNING_RATE], np.float32))

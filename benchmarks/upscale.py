@@ -38,7 +38,7 @@ from cli.paddle_setup import fluid, set_threads
 from cpu import engine
 from data_utils import bicubic_resize, embedded, read_image, standardized
 from layers import variables_of
-from pictures import picture
+from pictures import enlarge, picture
 from srgan_g import SRGAN_g
 from storage import (
     checkpoint,
@@ -149,7 +149,7 @@ def cost_of_command(network, sizes):
                 start = time.perf_counter()
                 read = picture.read_picture(source)
                 with open(destination, 'wb') as file:
-                    picture.write_picture(file, upscale.strips(read, model), (4 * width, 4 * height), read, '.png')
+                    picture.write_picture(file, enlarge.strips(read, model), (4 * width, 4 * height), read, '.png')
                 rows[precision].append({'picture': [width, height], 'seconds': time.perf_counter() - start,
                                         'engine': sum(own)})
     return rows

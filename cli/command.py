@@ -38,6 +38,14 @@ def number(convert, least, words, below=math.inf):
 natural = number(int, 0, 'a whole number of at least 0')
 positive = number(int, 1, 'a whole number of at least 1')
 amount = number(float, 1e-12, 'a number above 0')
+nonnegative = number(float, 0, 'a number of at least 0')
+
+
+def switch(text):
+    """A type for argparse: on or off."""
+    if text not in ('on', 'off'):
+        raise argparse.ArgumentTypeError('%s is not on or off' % text)
+    return text == 'on'
 
 
 def run(main, argv=None):

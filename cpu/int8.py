@@ -13,8 +13,7 @@ import numpy as np
 
 from cli.paddle_setup import fluid
 from cpu.inference_graph import Graph, before_shuffle, body, body_reach, tail
-from data_utils import EMBEDDED, bicubic_resize, embedded, read_image, standardized
-from srgan_g import SCALE
+from data_utils import EMBEDDED, SCALE, bicubic_resize, embedded, read_image, standardized
 
 CPUINFO = '/proc/cpuinfo'
 

@@ -20,9 +20,10 @@ from matplotlib.patches import FancyBboxPatch
 
 import programs
 from layers import variables_of
+from losses import Objective
+from recipes import RECIPES
 from srgan_d import SRGAN_d
 from srgan_g import SRGAN_g
-from training.settings import RECIPES
 from vgg19 import parameter_shapes
 
 PICTURE = os.path.join(ROOT, 'docs', 'programs.svg')
@@ -35,7 +36,7 @@ Facts = collections.namedtuple('Facts', 'feeds fetches updates leaves')
 
 def facts():
     """{program: Facts} of the article's recipe."""
-    built = programs.build(RECIPE['crop_size'], RECIPE['content_loss'], RECIPE['adversarial_weight'], 0,
+    built = programs.build(RECIPE['crop_size'], Objective(RECIPE['content_loss'], RECIPE['adversarial_weight']), 0,
                            programs.Method(on_cpu=False))
     networks = {'G': variables_of(SRGAN_g, [None, 3, None, None]),
                 'D': variables_of(SRGAN_d, [None, 3, RECIPE['crop_size'], RECIPE['crop_size']]),

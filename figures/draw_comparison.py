@@ -17,15 +17,12 @@ matplotlib.use('Agg')
 
 import matplotlib.pyplot as plt
 import numpy as np
-from PIL import Image, ImageDraw
 
-import evaluate
 from cpu import engine
 from data_utils import embedded
-from measuring import (
-    lpips_alex,
-    metrics,
-)
+from measuring import lpips_alex, metrics, pairs
+from measuring.strips import framed
+from pictures.enlarge import upscale
 from storage import networks
 
 PICTURE = os.path.join(ROOT, 'figures', 'comparison.png')
@@ -44,10 +41,11 @@ def main():
     figure = plt.figure(figsize=(width / DPI, height / DPI), dpi=DPI)
     for row, (name, corner) in enumerate(ROWS):
         lr, hr = pair(embedded(name)[0])
-        images = {'Bicubic': evaluate.enlarge_bicubic(lr)}
-        images.update((title, evaluate.upscale(lr, model)) for title, model in models.items())
+        images = {'Bicubic': pairs.enlarge_bicubic(lr)}
+        images.update((title, upscale(lr, model)) for title, model in models.items())
         box = corner + tuple(place + DETAIL for place in corner)
-        panels = [('', framed(hr, box), ''), ('Low resolution', lr.repeat(4, 0).repeat(4, 1), '')]
+        panels = [('', np.asarray(framed(hr, box, PANEL / max(hr.shape[:2]))), ''),
+                  ('Low resolution', lr.repeat(4, 0).repeat(4, 1), '')]
         panels += [(title, image, '%.2f dB, LPIPS %.3f' % (metrics.psnr_y(image, hr), measure(image, hr)))
                    for title, image in images.items()]
         panels += [('Original', hr, '')]
@@ -65,18 +63,7 @@ def main():
 
 def pair(path):
     """-> (lr, hr) uint8 RGB, as evaluate.py takes a picture without a partner."""
-    return evaluate.read_pair(evaluate.Pair(os.path.basename(path), path, None))
-
-
-def framed(hr, box):
-    """The whole picture, with its detail in a frame, within a square of PANEL pixels."""
-    whole = Image.fromarray(hr)
-    factor = PANEL / max(whole.size)
-    whole = whole.resize([round(factor * side) for side in whole.size], Image.LANCZOS)
-    draw = ImageDraw.Draw(whole)
-    draw.rectangle([round(factor * place) for place in box], outline='white', width=3)
-    draw.rectangle([round(factor * place) + inset for place, inset in zip(box, (1, 1, -1, -1))], outline='red')
-    return np.asarray(whole)
+    return pairs.read_pair(pairs.Pair(os.path.basename(path), path, None))
 
 
 if __name__ == '__main__':

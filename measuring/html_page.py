@@ -10,14 +10,13 @@ import io
 import numpy as np
 from PIL import Image
 
-from data_utils import bicubic_resize
+from data_utils import SCALE, bicubic_resize
 
 # A page is sent by mail: all its pictures together, in bytes, as they stand in it.
 MAX_BYTES = 4.5e6
 # From here on a picture is a JPEG, of the first of these qualities that is small enough.
 MAX_PNG = 400e3
 QUALITIES = 95, 85, 70, 50, 30, 10
-SCALE = 4
 # Of a larger picture the middle is shown: low-resolution pixels to each side.
 SIDE = 256
 

@@ -10,6 +10,7 @@ import srgan_d
 import srgan_g
 import vgg19
 from cli.paddle_setup import fluid
+from losses import Objective
 from storage import persistables
 from training import cluster
 
@@ -30,7 +31,7 @@ def built():
     monkeypatch.setenv('PADDLE_TRAINER_ENDPOINTS', ENDPOINTS)
     monkeypatch.setenv('PADDLE_CURRENT_ENDPOINT', ENDPOINTS.split(',')[1])
     monkeypatch.setenv('PADDLE_TRAINER_ID', '1')
-    yield programs.build(32, 'vgg22', 1e-3, 0, programs.Method(False, False, 1.0, cluster.MeanGradient))
+    yield programs.build(32, Objective('vgg22', 1e-3), 0, programs.Method(False, False, 1.0, cluster.MeanGradient))
     monkeypatch.undo()
 
 

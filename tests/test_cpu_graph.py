@@ -9,6 +9,7 @@ import srgan_g
 import vgg19
 from cli.paddle_setup import fluid
 from cpu import training_graph
+from losses import Objective
 from storage import persistables
 
 # Enough pictures and places for the rounding errors of normalised gradients to be small.
@@ -30,7 +31,7 @@ def is_marked(op):
 
 def one_step(name, on_cpu, feed):
     """(losses, {variable: value}, program) of a step from values that the seed decides, no bias of them zero."""
-    built = programs.build(CROP, 'pool5', 1e-3, 3, programs.Method(on_cpu))
+    built = programs.build(CROP, Objective('pool5', 1e-3), 3, programs.Method(on_cpu))
     exe, scope, step = fluid.Executor(fluid.CPUPlace()), fluid.Scope(), getattr(built, name)
     exe.run(built.startup, scope=scope)
     rng = np.random.RandomState(1)

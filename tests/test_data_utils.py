@@ -12,6 +12,7 @@ from PIL import Image
 
 import data_utils
 from cli.command import UsageError
+from training import data_set
 
 
 def read_back(image, path, **options):
@@ -133,9 +134,9 @@ def test_one_large_enough_picture_is_held_out(tmp_path):
     for name, size in (('a', (400, 100)), ('b', (390, 500)), ('c', (900, 900))):
         Image.new('RGB', size).save(str(tmp_path / (name + '.png')))
     said = []
-    paths, held_out = data_utils.find_pictures([[str(tmp_path), 1]], 96, said.append)
+    paths, held_out = data_set.find_pictures([[str(tmp_path), 1]], 96, said.append)
     assert held_out.endswith('b.png') and len(paths) == 2 and not said
-    lr, hr = data_utils.sample_pair(held_out, 'bicubic')
+    lr, hr = data_set.sample_pair(held_out, 'bicubic')
     assert lr.shape == (96, 96, 3) and hr.shape == (384, 384, 3)
 
 
@@ -144,17 +145,17 @@ def test_a_held_out_picture_that_cannot_be_read_is_replaced(tmp_path):
         Image.fromarray(photograph(400, 400, 1)).save(str(tmp_path / (name + '.png')))
     (tmp_path / 'a.png').write_bytes((tmp_path / 'a.png').read_bytes()[:5000])
     said = []
-    paths, held_out = data_utils.find_pictures([[str(tmp_path), 1]], 96, said.append)
+    paths, held_out = data_set.find_pictures([[str(tmp_path), 1]], 96, said.append)
     assert held_out.endswith('b.png') and len(paths) == 1 and 'a.png' in said[0]
 
 
 def test_fewer_than_two_pictures_are_an_error(tmp_path):
     with pytest.raises(UsageError, match='0 pictures of at least 96 x 96'):
-        data_utils.find_pictures([[str(tmp_path), 1]], 96, print)
+        data_set.find_pictures([[str(tmp_path), 1]], 96, print)
 
 
 def test_the_embedded_photographs_are_there():
-    paths, held_out = data_utils.find_pictures(None, 96, print)
+    paths, held_out = data_set.find_pictures(None, 96, print)
     assert len(paths) == len(data_utils.EMBEDDED) and held_out not in paths
     for path in paths + [held_out]:
         assert min(data_utils.read_image(path).shape[:2]) >= 300
@@ -171,7 +172,7 @@ def test_a_picture_is_listed_as_often_as_its_folders_weight_says(tmp_path):
     write(tmp_path / 'a', '1.png', '2.png')
     write(tmp_path / 'b=2', '3.png')
     data = [[str(tmp_path / 'a'), 1], [str(tmp_path / 'b=2'), 3]]
-    paths, held_out = data_utils.find_pictures(data, 32, print)
+    paths, held_out = data_set.find_pictures(data, 32, print)
     assert [os.path.relpath(path, str(tmp_path)) for path in paths] == ['a/1.png', 'a/2.png'] + ['b=2/3.png'] * 3
     assert held_out.endswith('held out.png')
 
@@ -180,7 +181,7 @@ def test_a_picture_in_two_of_the_folders_counts_for_both_but_is_never_held_out_a
     write(tmp_path / 'inner', '1.png', '2.png')
     write(tmp_path / 'inner', '3.png', size=(60, 60))
     monkeypatch.chdir(str(tmp_path))
-    paths, held_out = data_utils.find_pictures([['.', 1], ['inner/', 2]], 32, print)
+    paths, held_out = data_set.find_pictures([['.', 1], ['inner/', 2]], 32, print)
     assert held_out.endswith('3.png')
     assert sorted(map(os.path.basename, paths)) == ['1.png'] * 3 + ['2.png'] * 3
 
@@ -191,7 +192,7 @@ def test_a_picture_in_two_of_the_folders_counts_for_both_but_is_never_held_out_a
 def headers(monkeypatch):
     """The names of the pictures whose headers are read."""
     read, short_side = [], data_utils.short_side
-    monkeypatch.setattr(data_utils, 'short_side', lambda path: read.append(os.path.basename(path)) or short_side(path))
+    monkeypatch.setattr(data_set, 'short_side', lambda path: read.append(os.path.basename(path)) or short_side(path))
     return read
 
 
@@ -199,7 +200,7 @@ def test_what_has_not_changed_is_known_the_next_time(tmp_path, headers):
     write(tmp_path, 'a.png', 'b.png', 'c.png', 'gone.png')
     (tmp_path / 'bad.png').write_bytes(b'text')
     index = str(tmp_path / 'pictures.json')
-    first, again = [data_utils.short_sides(data_utils.list_images(str(tmp_path)), index) for _ in range(2)]
+    first, again = [data_set.short_sides(data_utils.list_images(str(tmp_path)), index) for _ in range(2)]
     assert first == again and first[str(tmp_path / 'b.png')] == 40
     assert 'not a picture' in first[str(tmp_path / 'bad.png')]
     assert headers == ['a.png', 'b.png', 'bad.png', 'c.png', 'gone.png']
@@ -207,9 +208,9 @@ def test_what_has_not_changed_is_known_the_next_time(tmp_path, headers):
     (tmp_path / 'gone.png').unlink()
     write(tmp_path, 'b.png', size=(50, 60))
     write(tmp_path, 'new.png')
-    sides = data_utils.short_sides(data_utils.list_images(str(tmp_path)), index)
+    sides = data_set.short_sides(data_utils.list_images(str(tmp_path)), index)
     assert headers == ['b.png', 'new.png'] and sides[str(tmp_path / 'b.png')] == 50 and len(sides) == 5
-    assert set(json.load(open(index))[data_utils.INDEX]) == set(sides)
+    assert set(json.load(open(index))[data_set.INDEX]) == set(sides)
     assert not os.path.exists(index + '.new')
 
 
@@ -221,9 +222,9 @@ def test_another_file_of_the_same_size_and_age_is_noticed(tmp_path, headers):
         with open(path, 'ab') as file:
             file.write(bytes(20000 - os.path.getsize(path)))
         os.utime(path, (1, 1))
-    data_utils.short_sides([a], str(tmp_path / 'index'))
+    data_set.short_sides([a], str(tmp_path / 'index'))
     os.replace(b, a)
-    data_utils.short_sides([a], str(tmp_path / 'index'))
+    data_set.short_sides([a], str(tmp_path / 'index'))
     assert headers == ['a.bmp', 'a.bmp']
 
 
@@ -233,10 +234,10 @@ def test_another_file_of_the_same_size_and_age_is_noticed(tmp_path, headers):
 def test_an_index_that_cannot_be_used_is_made_again(damage, tmp_path, headers):
     write(tmp_path, 'a.png', 'b.png')
     index, paths = tmp_path / 'index', data_utils.list_images(str(tmp_path))
-    wanted = data_utils.short_sides(paths, str(index))
+    wanted = data_set.short_sides(paths, str(index))
     whole = index.read_text()
     index.write_text(damage(whole))
-    assert data_utils.short_sides(paths, str(index)) == wanted and index.read_text() == whole and len(headers) == 4
+    assert data_set.short_sides(paths, str(index)) == wanted and index.read_text() == whole and len(headers) == 4
 
 
 def test_eight_hundred_photographs_are_found_in_seconds_and_without_decoding_them(tmp_path, headers):
@@ -247,7 +248,7 @@ def test_eight_hundred_photographs_are_found_in_seconds_and_without_decoding_the
     before, seconds = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, []
     for _ in range(2):
         started = time.time()
-        paths, _ = data_utils.find_pictures([[str(photographs), 1]], 96, print, str(tmp_path / 'index'))
+        paths, _ = data_set.find_pictures([[str(photographs), 1]], 96, print, str(tmp_path / 'index'))
         seconds.append(time.time() - started)
         assert len(paths) == 799 and len(headers) == 800
     assert max(seconds) < 10

@@ -15,11 +15,14 @@ from conftest import QUICK, ROOT
 import programs
 import srgan_g
 from storage import persistables
-from training import log, settings
+from training import log
 
 sys.path.insert(0, os.path.join(ROOT, 'docs'))
 import draw_layout
 import draw_programs
+
+import recipes
+from losses import Objective
 
 PAGES = sorted(name for name in os.listdir(os.path.join(ROOT, 'docs')) if name.endswith('.md'))
 
@@ -144,7 +147,7 @@ def test_what_a_run_leaves_is_described(run, data, tmp_path):
         name = re.sub(r'\d+', 'N', path.name, count=1) if path.name.startswith('epoch') else path.name
         assert re.sub(r'epoch_.*(_\d+\.jpg)', r'...\1', name) + ('/' if path.is_dir() else '') in page, path
     kept = json.loads((tmp_path / 'models' / 'settings.json').read_text())
-    assert set(kept) == {'recipe', *settings.DEFAULTS, *settings.RECIPES['demo']}
+    assert set(kept) == {'recipe', *recipes.DEFAULTS, *recipes.RECIPES['demo']}
     with zipfile.ZipFile(str(tmp_path / 'models' / 'state.npz')) as archive:
         manifest = json.loads(archive.read(archive.namelist()[-1]).decode())
         names = {name[:-len('.npy')] for name in archive.namelist()[:-1]}
@@ -157,7 +160,7 @@ def test_what_a_run_leaves_is_described(run, data, tmp_path):
 
 def test_the_learning_rate_is_set_from_outside_and_counts_nothing(monkeypatch):
     monkeypatch.setattr(srgan_g, 'RESIDUAL_BLOCKS', 1)
-    for step in programs.build(32, 'mse', 1e-3, 0, programs.Method(on_cpu=False))[1:4]:
+    for step in programs.build(32, Objective('mse', 1e-3), 0, programs.Method(on_cpu=False))[1:4]:
         operations = step.program.global_block().ops
         rates = {op.input('LearningRate')[0] for op in operations if op.type == 'adam'}
         assert rates == {programs.LEARNING_RATE}

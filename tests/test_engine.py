@@ -11,7 +11,7 @@ from conftest import ROOT, photograph
 import srgan_g
 from cli.command import UsageError
 from cli.paddle_setup import fluid
-from cpu import engine, int8
+from cpu import engine, fp32, int8
 from cpu.inference_graph import Graph, before_shuffle, convolutions, folded, shuffled, whole
 from cpu.int8 import Int8Graph
 from cpu.tiles import windows
@@ -262,8 +262,8 @@ def stock_inference_model(network, directory):
 class TestFp32:
     @pytest.mark.parametrize('tail_rows', [24, 1000])
     def test_pieces_put_together_are_the_plain_network(self, saved, monkeypatch, tail_rows):
-        monkeypatch.setattr(engine, 'TAIL_PIXELS', 1)
-        monkeypatch.setattr(engine, 'TAIL_ROWS', tail_rows)
+        monkeypatch.setattr(fp32, 'TAIL_PIXELS', 1)
+        monkeypatch.setattr(fp32, 'TAIL_ROWS', tail_rows)
         pixels = photo(120, 90)
         expected = plain(random_network(), pixels)
         model = engine.load(saved, 'fp32')
@@ -340,8 +340,8 @@ class TestInt8:
     def test_pieces_put_together_are_the_whole_picture(self, saved, monkeypatch):
         model, pixels = engine.load(saved, 'int8'), photo(120, 90)
         whole = model.enlarge(pixels)
-        monkeypatch.setattr(engine, 'TAIL_PIXELS', 1)
-        monkeypatch.setattr(engine, 'TAIL_ROWS', 24)
+        monkeypatch.setattr(fp32, 'TAIL_PIXELS', 1)
+        monkeypatch.setattr(fp32, 'TAIL_ROWS', 24)
         assert np.array_equal(model.enlarge(pixels), whole)
         piece = model.enlarge(pixels[10:, 5:], rows=(36, 70), columns=(36, 85))
         assert np.array_equal(piece, whole[4 * 46:4 * 80, 4 * 41:])

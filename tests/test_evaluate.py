@@ -19,7 +19,7 @@ import evaluate
 import srgan_g
 from cli import command
 from cli.paddle_setup import fluid
-from measuring import lpips_alex, metrics
+from measuring import lpips_alex, metrics, strips
 from storage import files
 
 SET5 = os.path.join(ROOT, '..', 'shared', 'data', 'Set5')
@@ -280,7 +280,7 @@ def test_a_strip_shows_lr_bicubic_the_network_and_the_original_of_the_same_detai
 
     lr = bicubic(image, 50, 40)
     enlarged = bicubic(lr, 200, 160)
-    left, top, right, bottom = evaluate.find_detail(image, enlarged)
+    left, top, right, bottom = strips.find_detail(image, enlarged)
     assert (right - left, bottom - top) == (96, 96)
     assert left <= 140 and 180 <= right and top <= 100 and 140 <= bottom
     # Two columns of details right of the whole picture.

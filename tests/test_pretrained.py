@@ -18,7 +18,7 @@ from cli.paddle_setup import fluid
 from cpu import engine
 from data_utils import embedded, standardized
 from layers import variables_of
-from measuring import lpips_alex, metrics
+from measuring import lpips_alex, metrics, pairs
 from srgan_g import SRGAN_g
 from storage import checkpoint, networks
 
@@ -43,15 +43,15 @@ def test_the_card_has_a_row_for_each_network_and_picture():
 def test_figures(pictures, network):
     if pictures == 'Set5' and not os.path.isdir(SET5):
         pytest.skip('Set5 is not here; SET5=DIR names it')
-    pairs = evaluate.find_pairs(SET5)[0] if pictures == 'Set5' else [
-        evaluate.Pair(pictures, *embedded(pictures), None)]
-    enlarge = evaluate.enlarge_bicubic if network == 'bicubic' else evaluate.enlarger(
+    found = pairs.find_pairs(SET5)[0] if pictures == 'Set5' else [
+        pairs.Pair(pictures, *embedded(pictures), None)]
+    enlarge = pairs.enlarge_bicubic if network == 'bicubic' else evaluate.enlarger(
         networks.find(network.lower()), 'fp32')
     measures = [metrics.psnr_y, metrics.ssim_y] + ([lpips_alex.Lpips(lpips_alex.read_weights())] if os.path.exists(
         lpips_alex.WEIGHTS) else [])
     scores = []
-    for pair in pairs:
-        lr, hr = evaluate.read_pair(pair)
+    for pair in found:
+        lr, hr = pairs.read_pair(pair)
         image = enlarge(lr)
         scores.append([measure(image, hr) for measure in measures])
     means = np.mean(scores, axis=0)

@@ -8,6 +8,7 @@ import tiny_vgg
 from conftest import photograph
 
 import layers
+import losses
 import programs
 import srgan_d
 import srgan_g
@@ -15,6 +16,7 @@ import vgg19
 from cli.paddle_setup import fluid
 from cpu import training_graph
 from data_utils import bicubic_resize, standardized
+from losses import Objective
 from storage import checkpoint, persistables
 
 CROP, BATCH = 40, 3
@@ -47,13 +49,13 @@ class World:
     def __init__(self, content_loss='mse', on_cpu=True, seed=7, tmp_path=None, label_smoothing=0.0,
                  phase_weight=0.0, moving_statistics=False, **method):
         self.programs = programs.build(
-            CROP, content_loss, 1e-3, seed, programs.Method(on_cpu, **method), label_smoothing,
-            phase_weight, moving_statistics)
+            CROP, Objective(content_loss, 1e-3, {'phase_weight': phase_weight}, label_smoothing), seed,
+            programs.Method(on_cpu, **method), moving_statistics)
         self.exe, self.scope = fluid.Executor(fluid.CPUPlace()), fluid.Scope()
         self.exe.run(self.programs.startup, scope=self.scope)
         if tmp_path:
             tiny_vgg.write(str(tmp_path))
-            vgg19.load(self.scope, str(tmp_path), list(programs.CONTENT_LOSSES[content_loss].features)[-1])
+            vgg19.load(self.scope, str(tmp_path), list(losses.CONTENT_LOSSES[content_loss].features)[-1])
         self.set({programs.LEARNING_RATE: np.array([LEARNING_RATE], np.float32)})
         self.g = learning(layers.variables_of(srgan_g.SRGAN_g, [None, 3, None, None]))
         self.d = learning(layers.variables_of(srgan_d.SRGAN_d, [None, 3, CROP, CROP]))
@@ -173,7 +175,7 @@ def test_the_d_step_moves_all_of_d_and_no_weight_or_statistic_of_g(tiny):
     assert all('_d_' in name for name in moved - set(world.d))
 
 
-@pytest.mark.parametrize('content_loss', sorted(programs.CONTENT_LOSSES))
+@pytest.mark.parametrize('content_loss', sorted(losses.CONTENT_LOSSES))
 def test_the_g_step_moves_all_of_g_and_nothing_of_d_or_vgg(content_loss, tiny, tmp_path):
     world = World(content_loss, tmp_path=None if content_loss == 'mse' else tmp_path)
     moved = world.moved(world.programs.g)
@@ -224,7 +226,7 @@ def test_d_of_real_and_d_of_fake_are_one_network(tiny):
 
 
 def test_a_g_step_on_the_adversarial_loss_alone_raises_ds_opinion(tiny, monkeypatch):
-    monkeypatch.setitem(programs.CONTENT_LOSSES, 'mse', programs.ContentLoss(0.0, None, 0.0, None, None))
+    monkeypatch.setitem(losses.CONTENT_LOSSES, 'mse', losses.ContentLoss(0.0, None, 0.0, None, None))
     world = World()
     for _ in range(3):
         world.programs.d.run(world.exe, world.scope, feed_of())
@@ -333,7 +335,7 @@ def test_a_step_of_d_equals_the_reference(tiny):
     assert_step(world, before, 'd', gradients)
 
 
-@pytest.mark.parametrize('content_loss', sorted(programs.CONTENT_LOSSES))
+@pytest.mark.parametrize('content_loss', sorted(losses.CONTENT_LOSSES))
 def test_a_step_of_g_equals_the_reference(content_loss, tiny, tmp_path):
     world, feed = World(content_loss, tmp_path=None if content_loss == 'mse' else tmp_path), feed_of()
     feeds = ['t_image', 't_target_image'] + (['vgg19_input'] if content_loss == 'pool5' else [])
@@ -428,7 +430,7 @@ def test_d_says_which_crops_it_takes(shape):
 
 
 def test_a_gpu_gets_none_of_the_rewrites(tiny):
-    for step in programs.build(CROP, 'mse', 1e-3, 0, programs.Method(on_cpu=False))[1:]:
+    for step in programs.build(CROP, Objective('mse', 1e-3), 0, programs.Method(on_cpu=False))[1:]:
         operations = step.program.global_block().ops
         assert 'unfold' not in [op.type for op in operations]
         assert not any(op.has_attr('use_mkldnn') and op.attr('use_mkldnn') for op in operations)
@@ -465,7 +467,7 @@ def test_clipping_limits_the_norm_of_a_programs_whole_gradient(step, tiny):
 
 def test_16_bits_leave_normalisation_output_and_losses_in_32(tiny):
     """Built and looked at: this Paddle computes in 16 bits on a GPU alone."""
-    built = programs.build(CROP, 'pool5', 1e-3, 0, programs.Method(on_cpu=False, amp=True))
+    built = programs.build(CROP, Objective('pool5', 1e-3), 0, programs.Method(on_cpu=False, amp=True))
     scalings = set()
     for step in built[1:4]:
         block = step.program.global_block()
@@ -498,7 +500,7 @@ def sub_pixel_errors(fake, target):
 def phase_of(fake, target):
     program, feed = fluid.Program(), {'fake': fake, 'target': target}
     with fluid.program_guard(program, fluid.Program()):
-        loss = programs.phase_loss(*[nchw(name, fake.shape[1]) for name in feed])
+        loss = losses.phase_loss(*[nchw(name, fake.shape[1]) for name in feed])
     return fluid.Executor(fluid.CPUPlace()).run(program, feed=feed, fetch_list=[loss])[0].item()
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 import data_utils
 from cli.command import RunError
-from training import health, readers
+from training import feeds, health, readers
 
 
 def settings(**changes):
@@ -39,7 +39,7 @@ def plain(tmp_path):
 
 def stream(paths, first=0, updates=8, stage=0, count=1, vgg_size=None, **changes):
     with readers.Readers(paths, count, print) as pictures:
-        return list(readers.feeds(pictures, settings(**changes), stage, updates, first, vgg_size))
+        return list(feeds.feeds(pictures, settings(**changes), stage, updates, first, vgg_size))
 
 
 def assert_same(feeds, others):
@@ -136,10 +136,10 @@ def test_a_picture_is_read_once_for_as_many_rounds_as_the_memory_holds(plain):
     """Without memory once for each crop; never do more crops wait than fit; and the readings are spread evenly."""
     crop_bytes = 3 * (40 ** 2 + 10 ** 2)
     with readers.Readers(plain, 2, print) as pictures:
-        for cache_mb, at_least in ((0, 1), (1, 30), (64, readers.MAX_ROUNDS)):
+        for cache_mb, at_least in ((0, 1), (1, 30), (64, feeds.MAX_ROUNDS)):
             counted, readings = Counted(pictures), []
-            updates, ahead = 12 * 70, readers.LOOK_AHEAD
-            for update, _ in enumerate(readers.feeds(counted, settings(
+            updates, ahead = 12 * 70, feeds.LOOK_AHEAD
+            for update, _ in enumerate(feeds.feeds(counted, settings(
                     batch_size=4, crop_size=40, cache_mb=cache_mb), 0, updates)):
                 readings.append(len(counted.read))
                 waiting = len(counted.cut) - 4 * (update + 1 + ahead)
@@ -153,15 +153,15 @@ def test_a_picture_is_read_once_for_as_many_rounds_as_the_memory_holds(plain):
 # What happens to readers
 
 def test_a_reader_that_dies_is_named_and_replaced_and_the_stream_is_the_same(paths):
-    said, feeds = [], []
+    said, fed = [], []
     with readers.Readers(paths, 2, said.append) as pictures:
-        for feed in readers.feeds(pictures, settings(cache_mb=0), 0, 40):
-            feeds.append(feed)
-            if len(feeds) in (3, 20):
+        for feed in feeds.feeds(pictures, settings(cache_mb=0), 0, 40):
+            fed.append(feed)
+            if len(fed) in (3, 20):
                 for pid in children(os.getpid()):
                     if b'readers.py' in open('/proc/%d/cmdline' % pid, 'rb').read():
                         os.kill(pid, signal.SIGKILL)
-    assert_same(feeds, stream(paths, updates=40))
+    assert_same(fed, stream(paths, updates=40))
     assert 3 <= len(said) <= 4 and all('reads pictures died' in line and '-9' in line for line in said)
 
 
@@ -175,7 +175,7 @@ def test_a_picture_that_kills_readers_is_left_out(paths, monkeypatch):
     monkeypatch.setattr(readers, 'Reader', Fragile)
     said = []
     with readers.Readers(paths, 1, said.append) as pictures:
-        assert len(list(readers.feeds(pictures, settings(), 0, 10))) == 10
+        assert len(list(feeds.feeds(pictures, settings(), 0, 10))) == 10
     assert len(said) == 3 and said[2].startswith('left out: %s' % paths[2])
 
 
@@ -184,11 +184,11 @@ def test_a_picture_that_kills_readers_is_left_out(paths, monkeypatch):
     (lambda path: os.remove(path), 'No such file'),
     (lambda path: Image.new('RGB', (31, 99)).save(path), 'smaller than the crop')])
 def test_a_picture_that_turns_unreadable_is_named_once_and_replaced_by_the_next(spoil, reason, plain):
-    said, feeds = [], []
+    said, fed = [], []
     with readers.Readers(plain, 3, said.append) as pictures:
         spoil(plain[2])
-        feeds = list(readers.feeds(pictures, settings(cache_mb=0, batch_size=4), 0, 6))
-    assert collections.Counter(greys(feeds)) == {
+        fed = list(feeds.feeds(pictures, settings(cache_mb=0, batch_size=4), 0, 6))
+    assert collections.Counter(greys(fed)) == {
         grey: 4 if grey == 40 else 2 for grey in range(10, 121, 10) if grey != 30}
     assert len(said) == 1 and said[0].startswith('left out: ' + plain[2]) and reason in said[0]
 
@@ -199,17 +199,17 @@ def test_when_no_picture_can_be_read_any_more_the_run_ends(paths):
         for path in paths:
             os.remove(path)
         with pytest.raises(RunError, match='none of the pictures'):
-            list(readers.feeds(pictures, settings(), 0, 10))
+            list(feeds.feeds(pictures, settings(), 0, 10))
     assert len(said) == len(paths)
 
 
 def test_no_reader_outlives_its_block(paths):
     before = children(os.getpid())
     with readers.Readers(paths, 3, print) as pictures:
-        feeds = readers.feeds(pictures, settings(), 0, 1000)
-        next(feeds)
+        stream = feeds.feeds(pictures, settings(), 0, 1000)
+        next(stream)
         assert len(children(os.getpid())) == len(before) + 3
-        feeds.close()
+        stream.close()
     assert children(os.getpid()) == before
 
 

@@ -14,7 +14,7 @@ import tiny_vgg
 from conftest import ROOT, photograph
 from PIL import Image
 
-from training import settings
+import recipes
 
 with open(os.path.join(ROOT, 'README.md'), encoding='utf-8') as file:
     README = file.read()
@@ -24,7 +24,7 @@ def test_the_table_of_recipes_is_the_recipes():
     lines = [line for line in README.splitlines() if re.match(r'\| (`\w+`|setting) ', line)]
     header = next(line for line in lines if line.startswith('| setting'))
     names = re.findall(r'`(\w+)`', header)
-    assert names == list(settings.RECIPES)
+    assert names == list(recipes.RECIPES)
     rows = {}
     for line in lines[lines.index(header) + 1:]:
         cells = [cell.strip() for cell in line.strip('|').split('|')]
@@ -35,8 +35,8 @@ def test_the_table_of_recipes_is_the_recipes():
             return 'on' if value else 'off'
         return '-' if value is None else '{:g}'.format(value) if isinstance(value, float) else str(value)
 
-    for setting in settings.RECIPES['demo']:
-        assert rows[setting] == [words(recipe[setting]) for recipe in settings.RECIPES.values()], setting
+    for setting in recipes.RECIPES['demo']:
+        assert rows[setting] == [words(recipe[setting]) for recipe in recipes.RECIPES.values()], setting
 
 
 def test_every_option_it_names_exists():

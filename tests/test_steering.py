@@ -37,7 +37,7 @@ def val(tmp_path):
 def rates(schedule, updates=1000, warm_up=0, stage='gan'):
     chosen = argparse.Namespace(learning_rate=1e-4, schedule=schedule, learning_rate_init=1e-3, schedule_init=schedule,
                                 warm_up=warm_up)
-    return np.array([settings.learning_rate(chosen, stage, update, updates) for update in range(updates)])
+    return np.array([schedule.learning_rate(chosen, stage, update, updates) for update in range(updates)])
 
 
 def test_the_papers_schedule_is_a_tenth_in_the_second_half():

@@ -20,6 +20,7 @@ import srgan_g
 import upscale
 from cpu import engine
 from layers import variables_of
+from pictures import enlarge as enlarging
 from pictures import picture, png_writer
 from srgan_g import SRGAN_g
 from storage import checkpoint, files, networks
@@ -308,7 +309,7 @@ class TestTiles:
     def test_strips_come_as_their_tiles_are_done(self, model):
         """So the memory that is needed does not depend on the height of the picture."""
         tiles = []
-        strips = upscale.strips(picture.Picture(photograph(200, 50, 0), 'RGB'), model, tile=30,
+        strips = enlarging.strips(picture.Picture(photograph(200, 50, 0), 'RGB'), model, tile=30,
                                 progress=lambda every: (tiles.append(tile) or tile for tile in every))
         first = next(strips)
         columns = len({column for _, column in tiles})

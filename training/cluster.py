@@ -21,12 +21,13 @@ import programs
 from cli import command
 from cli.command import RunError, UsageError
 from cli.paddle_setup import fluid, silent_stderr
+from recipes import RECIPE_SETTINGS
 from storage import persistables
 from training import settings as run_settings
+from training.stages import STEPS
 
 # A program has servers of its own: they listen at the port that --servers names, and at so many after it.
 PORTS = {'init_g': 0, 'd': 100, 'g': 200}
-STEPS = {'init': ('init_g',), 'gan': ('d', 'g')}
 # What a trainer tells the servers with each update: how many it has made, or DONE, and whether it is asked to stop.
 NEWS, DONE = 'news_%d', -1
 # The sum of all news as it was when the update was made: a trainer that is ahead has changed its own since.
@@ -39,7 +40,7 @@ PR_SET_PDEATHSIG = 1
 
 def common(settings, position):
     """{name: checksum} of what all processes of a run have in common; `position` is where it stands, or None."""
-    names = [*run_settings.RECIPES['demo'], 'init_d', 'seed', 'warm_up', 'd_updates', 'label_smoothing', 'servers',
+    names = [*RECIPE_SETTINGS, 'init_d', 'seed', 'warm_up', 'd_updates', 'label_smoothing', 'servers',
              'trainers']
     values = {name: getattr(settings, name) for name in names}
     values['resume'] = [position[name] for name in ('stage', 'epoch', 'update')] if position else None
@@ -108,6 +109,13 @@ class MeanGradient:
 
 
 # Trainers
+
+def join(settings, built, exe, scope, position):
+    """This process among those of its run, which stands at `position`: Alone, a Collective or a Trainer."""
+    if settings.role:
+        return Trainer(settings, built, exe, scope, position)
+    return Collective(built, exe, scope) if settings.trainers > 1 else Alone()
+
 
 class Alone:
     """A run's only process."""

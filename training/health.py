@@ -1,5 +1,5 @@
 """What the rows of the log say of a run's course: its best network, whether it has come to a halt, what goes wrong."""
-from training.plan import STAGES
+from training.stages import STAGES
 
 # So many epochs in a row are no accident.
 LONG = 5

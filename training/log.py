@@ -5,14 +5,17 @@ import math
 import os
 import time
 
+import losses
 from storage.files import replace_file, replace_text
-from training.plan import STAGES
+from training.stages import STAGES
 from training.visual_log import VisualLog
 
-COLUMNS = ('stage', 'epoch', 'update', 'l_g_pix', 'l_g_percep', 'l_g_phase', 'l_g_gan', 'g_loss', 'l_d_real',
-           'l_d_fake', 'd_real', 'd_fake', 'psnr_y', 'val_psnr_y', 'val_ssim_y', 'learning_rate', 'seconds', 'waited',
-           'pictures_per_second')
+COLUMNS = ('stage', 'epoch', 'update', *losses.COLUMNS, 'psnr_y', 'val_psnr_y', 'val_ssim_y', 'learning_rate',
+           'seconds', 'waited', 'pictures_per_second')
 SECONDS_BETWEEN_DRAWINGS = 20
+# The same in all panels: G's own, what is real or validated, what is generated. Others count on.
+COLOURS = {'psnr_y': 'C0', 'l_g_pix': 'C0', 'l_g_gan': 'C0', 'val_psnr_y': 'C2', 'l_d_real': 'C2', 'd_real': 'C2',
+           'l_d_fake': 'C3', 'd_fake': 'C3', 'l_g_percep': 'C4'}
 
 
 class RunLog:
@@ -47,15 +50,17 @@ class RunLog:
         self.drawn = time.monotonic()
 
 
-# The panels of curves.png: title, unit, {column: (label, colour)}, whether the axis is logarithmic.
+def named(labels):
+    """{column: 'column: label'} of {column: label}."""
+    return {column: '%s: %s' % (column, label) for column, label in labels.items()}
+
+
+# The panels of curves.png: title, unit, {column: label}, whether the axis is logarithmic.
 PANELS = (
-    ('Quality', 'PSNR-Y in dB', {'psnr_y': ('held-out picture', 'C0'), 'val_psnr_y': ('validation', 'C2')}, False),
-    ('Content losses of G', 'loss', {'l_g_pix': ('l_g_pix: pixels', 'C0'), 'l_g_percep': ('l_g_percep: VGG19', 'C4'),
-                                     'l_g_phase': ('l_g_phase: dots', 'C5')}, True),
-    ('Adversarial losses', 'loss', {'l_g_gan': ('l_g_gan: G', 'C0'), 'l_d_real': ('l_d_real: D, real', 'C2'),
-                                    'l_d_fake': ('l_d_fake: D, generated', 'C3')}, False),
-    ("D's opinion", '0 generated ... 1 real', {'d_real': ('of real pictures', 'C2'),
-                                               'd_fake': ("of G's pictures", 'C3')}, False))
+    ('Quality', 'PSNR-Y in dB', {'psnr_y': 'held-out picture', 'val_psnr_y': 'validation'}, False),
+    ('Content losses of G', 'loss', named(losses.CONTENT_CURVES), True),
+    ('Adversarial losses', 'loss', named(losses.ADVERSARIAL_CURVES), False),
+    ("D's opinion", '0 generated ... 1 real', losses.OPINION_CURVES, False))
 
 
 def draw_curves(rows, file):
@@ -69,7 +74,8 @@ def draw_curves(rows, file):
     figure = Figure(figsize=(8, 5.6), dpi=150, constrained_layout=True)
     FigureCanvasAgg(figure)
     for axes, (title, unit, curves, logarithmic) in zip(figure.subplots(2, 2).flat, PANELS):
-        for column, (label, colour) in curves.items():
+        for number, (column, label) in enumerate(curves.items()):
+            colour = COLOURS.get(column, 'C%d' % (4 + number))
             for offset, stage in zip((0, start), stages):
                 points = [(offset + row['update'], row[column]) for row in stage if column in row]
                 if points:

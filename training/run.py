@@ -1,4 +1,5 @@
 """One training run: its networks on their device, stepped, sampled, saved and brought back; its folders."""
+import contextlib
 import glob
 import itertools
 import os
@@ -12,12 +13,13 @@ from cli.command import UsageError
 from cli.paddle_setup import choose_place, fluid, silent_stderr
 from data_utils import standardized, to_uint8
 from layers import variables_of
+from losses import CONTENT_LOSSES
 from srgan_d import SRGAN_d
 from srgan_g import SRGAN_g
 from storage import checkpoint, networks, persistables, vgg19_sources
 from storage.files import lock
 from training import cluster
-from training.settings import RECIPES
+from training.stages import STEPS, Position
 
 STATE = 'state.npz'
 BEST = 'best_g'
@@ -26,49 +28,60 @@ OUTPUT_FILES = ('epoch_*.jpg', 'log.csv', 'curves.png', 'results.png', 'results.
 
 
 class Run:
-    """The three programs with their variables, on the device and with the first weights of `settings`.
+    """The three programs with their variables, on the device of `settings`: a new run, or the one to go on with.
 
-    Raises UsageError where the device, VGG19's weights or the networks to start from are not usable.
+    `position` says where it stands. Raises UsageError if the device, VGG19's weights, the networks to start from or
+    the other processes of the run are not usable.
     """
 
     def __init__(self, settings):
-        self.models, self.state_file = settings.models, os.path.join(settings.models, STATE)
+        self.settings = settings
+        self.state_file = os.path.join(settings.models, STATE)
         place = choose_place(settings.device)
         on_cpu = isinstance(place, fluid.CPUPlace)
         if settings.amp and on_cpu:
             raise UsageError('--amp on: this Paddle computes in 16 bits on a GPU alone; use --amp off')
-        self.exe, self.scope, self.sample_scope = fluid.Executor(place), fluid.Scope(), fluid.Scope()
-        self.cluster, self.writes = cluster.Alone(), settings.trainer_id == 0
+        self.exe = fluid.Executor(place)
+        self.scope = fluid.Scope()
+        self.sample_scope = fluid.Scope()
         self.programs = programs.build_for(settings, on_cpu, cluster.distribution(settings, on_cpu))
-        self.steps = {'init': [self.programs.init_g], 'gan': [self.programs.d, self.programs.g]}
         self.networks = {'g_models': variables_of(SRGAN_g, [None, 3, None, None]),
                          'd_models': variables_of(SRGAN_d, [None, 3, settings.crop_size, settings.crop_size])}
-        self.exe.run(self.programs.startup, scope=self.scope)
-
-        content = programs.CONTENT_LOSSES[settings.content_loss]
-        self.vgg_size, self.vgg_names = content.size, set()
-        if content.features:
-            weights = vgg19_sources.find(settings.vgg)
-            if weights is None:
-                raise UsageError('--content-loss %s: pretrained/ has no weights of VGG19; `python vgg19.py --fetch` '
-                                 'gets them, --vgg PATH names others' % settings.content_loss)
-            coarsest = list(content.features)[-1]
-            vgg19.load(self.scope, weights, coarsest)
-            self.vgg_names = set(vgg19.parameter_shapes(coarsest))
-        # A saved state holds the networks: those that the run started from need not be there any more.
+        # Networks that a new run starts from. D is part of every state if it was given.
         self.given_d = set(self.networks['d_models']) if settings.init_d else set()
-        if not (settings.resume and os.path.exists(self.state_file)):
+        self.exe.run(self.programs.startup, scope=self.scope)
+        self.vgg_size, self.vgg_names = None, set()
+        self.load_vgg19()
+
+        state = checkpoint.load_state(self.state_file) if has_state(settings) else None
+        if not state:
             for start, name in ((settings.init_g, 'g_models'), (settings.init_d, 'd_models')):
                 if start:
                     self.set(checkpoint.load_network(networks.find(start), self.networks[name]))
         self.average = Average(settings.ema, dict(self.get(self.networks['g_models']))) if settings.ema else None
+        saved = self.restore(*state) if state else None
+        self.position = Position(**(saved or {}))
+        self.cluster = cluster.join(settings, self.programs, self.exe, self.scope, saved)
 
-    def join(self, settings, position):
-        """Become one of the trainers, where there are several, of a run that stands at `position`."""
-        if settings.role:
-            self.cluster = cluster.Trainer(settings, self.programs, self.exe, self.scope, position)
-        elif settings.trainers > 1:
-            self.cluster = cluster.Collective(self.programs, self.exe, self.scope)
+    def load_vgg19(self):
+        """Set VGG19's weights as far as the content loss needs them."""
+        content = CONTENT_LOSSES[self.settings.content_loss]
+        self.vgg_size = content.size
+        if content.features:
+            weights = vgg19_sources.find(self.settings.vgg)
+            if weights is None:
+                raise UsageError('--content-loss %s: pretrained/ has no weights of VGG19; `python vgg19.py --fetch` '
+                                 'gets them, --vgg PATH names others' % self.settings.content_loss)
+            coarsest = list(content.features)[-1]
+            vgg19.load(self.scope, weights, coarsest)
+            self.vgg_names = set(vgg19.parameter_shapes(coarsest))
+
+    def restore(self, variables, position):
+        """Set the variables of a saved state -> its position, as a dict."""
+        if self.average:
+            self.average.restore(variables)
+        self.set({name: array for name, array in variables.items() if not name.startswith(Average.PREFIX)})
+        return position
 
     def set(self, variables):
         for name, array in variables.items():
@@ -78,20 +91,17 @@ class Run:
         """(name, array) pairs, one array in memory at a time."""
         return ((name, persistables.get_variable(self.scope, name)) for name in names)
 
-    def update(self, stage, feeds, learning_rate):
-        """One update of the networks that `stage` trains -> {loss: value}.
-
-        D makes a step on each of `feeds`, one after the other, then G on the last of them.
-        """
+    @contextlib.contextmanager
+    def updating(self, learning_rate):
+        """The steps inside are one update, by this learning rate."""
         self.set({programs.LEARNING_RATE: np.array([learning_rate], np.float32), **self.cluster.news()})
-        losses = {}
-        for feed in feeds[:-1]:
-            self.programs.d.run(self.exe, self.scope, feed)
-        for step in self.steps[stage]:
-            losses.update(step.run(self.exe, self.scope, feeds[-1]))
+        yield
         if self.average:
             self.average.follow(self.get(self.networks['g_models']))
-        return losses
+
+    def step(self, name, feed):
+        """Run a program of the training, 'init_g', 'd' or 'g', on what it wants of a feed -> {loss: value}."""
+        return getattr(self.programs, name).run(self.exe, self.scope, feed)
 
     def generator(self):
         """G as in use: its variables {name: array}, or their average where there is one."""
@@ -111,17 +121,18 @@ class Run:
         on; a D to start from always is.
         """
         self.cluster.gather(stage)
-        names = self.given_d.union(*(step.persistables for step in self.steps[stage])) - self.vgg_names
+        steps = [getattr(self.programs, name) for name in STEPS[stage]]
+        names = self.given_d.union(*(step.persistables for step in steps)) - self.vgg_names
         return itertools.chain(self.get(sorted(names)), self.average.state() if self.average else ())
 
-    def save(self, stage, position):
-        """Save the networks trained so far, for use, and the training state with `position`, for going on.
+    def save(self, stage):
+        """Save the networks trained so far, for use, and the training state, for going on.
 
         The state is one file and does without the networks' directories. Of several trainers the first one does it.
         """
-        if not self.writes:
+        if self.settings.trainer_id:
             return
-        checkpoint.save_state(self.state_file, self.state(stage), position)
+        checkpoint.save_state(self.state_file, self.state(stage), vars(self.position))
         self.save_network('g_models', self.generator().items())
         if self.average:
             self.save_network('g_models_raw', self.get(self.networks['g_models']))
@@ -133,7 +144,7 @@ class Run:
         self.save_network(BEST, self.generator().items(), row)
 
     def save_network(self, name, variables, about=None):
-        checkpoint.save_network(os.path.join(self.models, name), variables, about)
+        checkpoint.save_network(os.path.join(self.settings.models, name), variables, about)
 
     def write_graph(self, folder):
         """Write G as in use, without its variables, as Paddle's __model__, which VisualDL and Netron draw."""
@@ -142,21 +153,15 @@ class Run:
             fluid.io.save_inference_model(folder, sample.feeds, list(sample.fetches.values()), self.exe,
                                           main_program=sample.program, program_only=True)
 
-    def restore(self):
-        """Bring back the last saved state -> its position, or None where nothing has been saved yet."""
-        if not os.path.exists(self.state_file):
-            return None
-        variables, position = checkpoint.load_state(self.state_file)
-        if self.average:
-            self.average.restore(variables)
-        self.set({name: array for name, array in variables.items() if not name.startswith(Average.PREFIX)})
-        return position
+
+def has_state(settings):
+    """Whether --resume goes on with a run of which something has been saved."""
+    return settings.resume and os.path.exists(os.path.join(settings.models, STATE))
 
 
 def saved_position(settings):
-    """Where the run that --resume goes on with stands; None where there is none, or nothing has been saved."""
-    path = os.path.join(settings.models, STATE)
-    return checkpoint.load_state(path)[1] if settings.resume and os.path.exists(path) else None
+    """Where the run that --resume goes on with stands, as a dict; None if nothing has been saved."""
+    return checkpoint.load_state(os.path.join(settings.models, STATE))[1] if has_state(settings) else None
 
 
 class Average:
@@ -192,24 +197,12 @@ class Average:
             self.variables = {name: variables[name] for name in self.variables}
 
 
-def choose_content_loss(settings):
-    """Settle settings.content_loss where it is auto; -> a line for the user where that is not the recipe's."""
-    if settings.content_loss != 'auto':
-        return None
-    wanted = RECIPES[settings.recipe]['content_loss']
-    if not programs.CONTENT_LOSSES[wanted].features or vgg19_sources.find(settings.vgg):
-        settings.content_loss = wanted
-        return None
-    settings.content_loss = 'mse'
-    return ("the content loss is mse and not the recipe's %s: pretrained/ has no weights of VGG19; "
-            '`python vgg19.py --fetch` gets them' % wanted)
+@contextlib.contextmanager
+def own_folders(settings):
+    """Hold the run's two folders for this process alone.
 
-
-def prepare_folders(settings):
-    """Take the run's two folders for this process alone -> the locks, which last as long as they are kept.
-
-    A new run finds them empty of another one's files, or is refused with UsageError, or removes those where the
-    user said so.
+    A new run finds them empty of another run's files, is refused with UsageError, or removes those files if the user
+    said so.
     """
     locks = [lock(settings.models), lock(settings.output)]
     if not settings.resume:
@@ -220,4 +213,8 @@ def prepare_folders(settings):
                              'with --models and --output, or replace it by --overwrite' % earlier[0])
         for path in earlier:
             shutil.rmtree(path) if os.path.isdir(path) else os.remove(path)
-    return locks
+    try:
+        yield
+    finally:
+        for held in locks:
+            held.close()

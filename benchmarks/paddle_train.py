@@ -32,7 +32,7 @@ def ours(on_cpu):
     def prepare(stage, sizes, feed):
         resize_networks(sizes)
         exe, scope = fluid.Executor(fluid.CPUPlace()), fluid.Scope()
-        built = programs.build(sizes.crop, Objective('pool5', 1e-3), 0, programs.Method(on_cpu))
+        built = programs.build(sizes.crop, Objective('pool5', 1e-3), 0, programs.AdamOptions(on_cpu))
         exe.run(built.startup, scope=scope)
         set_vgg(scope, vgg19.parameter_shapes('pool5'))
         persistables.set_variable(scope, programs.LEARNING_RATE, np.array([LEARNING_RATE], np.float32))

@@ -91,11 +91,12 @@ def calibration(path, network, layers, fp32):
     pixels = standardized(int8.middle(embedded(EMBEDDED_SAMPLE)[0]))
     error = Engine(fp32, fp32).enlarge(pixels) - Engine(int8.Int8Network(layers, largest), fp32).enlarge(pixels)
     fidelity = 10 * float(np.log10(4 / max(np.mean(np.square(error, dtype=np.float64)), 1e-12)))
-    keep(places, json.dumps({'weights': digest.hexdigest(), 'largest': largest, 'fidelity': fidelity}) + '\n')
+    found = {'weights': digest.hexdigest(), 'largest': largest, 'fidelity': fidelity}
+    keep_calibration(places, json.dumps(found) + '\n')
     return largest, fidelity
 
 
-def keep(places, text):
+def keep_calibration(places, text):
     """Write the text to the first of the places that can be written; to none where none can."""
     for place in places:
         folder = os.path.dirname(place)

@@ -37,7 +37,7 @@ Facts = collections.namedtuple('Facts', 'feeds fetches updates leaves')
 def facts():
     """{program: Facts} of the article's recipe."""
     built = programs.build(RECIPE['crop_size'], Objective(RECIPE['content_loss'], RECIPE['adversarial_weight']), 0,
-                           programs.Method(on_cpu=False))
+                           programs.AdamOptions(on_cpu=False))
     networks = {'G': variables_of(SRGAN_g, [None, 3, None, None]),
                 'D': variables_of(SRGAN_d, [None, 3, RECIPE['crop_size'], RECIPE['crop_size']]),
                 'VGG19': parameter_shapes(RECIPE['content_loss'])}

@@ -31,7 +31,7 @@ def built():
     monkeypatch.setenv('PADDLE_TRAINER_ENDPOINTS', ENDPOINTS)
     monkeypatch.setenv('PADDLE_CURRENT_ENDPOINT', ENDPOINTS.split(',')[1])
     monkeypatch.setenv('PADDLE_TRAINER_ID', '1')
-    yield programs.build(32, Objective('vgg22', 1e-3), 0, programs.Method(False, False, 1.0, cluster.MeanGradient))
+    yield programs.build(32, Objective('vgg22', 1e-3), 0, programs.AdamOptions(False, False, 1.0, cluster.MeanGradient))
     monkeypatch.undo()
 
 
@@ -94,10 +94,10 @@ def test_all_trainers_stop_with_the_same_update(built):
     trainer = cluster.Collective(built, fluid.Executor(fluid.CPUPlace()), scope)
     for step in (built.init_g, built.g):
         last = step.program.global_block().ops[-1]
-        assert (last.type, last.input('X'), last.output('Out')) == ('c_allreduce_max', ['news'], ['news'])
+        assert (last.type, last.input('X'), last.output('Out')) == ('c_allreduce_max', ['messages'], ['messages'])
     stop = trainer.agreed(type('Stop', (), {'received': None})())
-    for name, array in stop.news().items():
+    for name, array in stop.messages().items():
         persistables.set_variable(scope, name, array)
     assert stop.received is None
-    persistables.set_variable(scope, 'news', 1 + array)
+    persistables.set_variable(scope, 'messages', 1 + array)
     assert stop.received == 15

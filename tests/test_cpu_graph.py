@@ -31,7 +31,7 @@ def is_marked(op):
 
 def one_step(name, on_cpu, feed):
     """(losses, {variable: value}, program) of a step from values that the seed decides, no bias of them zero."""
-    built = programs.build(CROP, Objective('pool5', 1e-3), 3, programs.Method(on_cpu))
+    built = programs.build(CROP, Objective('pool5', 1e-3), 3, programs.AdamOptions(on_cpu))
     exe, scope, step = fluid.Executor(fluid.CPUPlace()), fluid.Scope(), getattr(built, name)
     exe.run(built.startup, scope=scope)
     rng = np.random.RandomState(1)

@@ -50,7 +50,7 @@ class World:
                  phase_weight=0.0, moving_statistics=False, **method):
         self.programs = programs.build(
             CROP, Objective(content_loss, 1e-3, {'phase_weight': phase_weight}, label_smoothing), seed,
-            programs.Method(on_cpu, **method), moving_statistics)
+            programs.AdamOptions(on_cpu, **method), moving_statistics)
         self.exe, self.scope = fluid.Executor(fluid.CPUPlace()), fluid.Scope()
         self.exe.run(self.programs.startup, scope=self.scope)
         if tmp_path:
@@ -430,7 +430,7 @@ def test_d_says_which_crops_it_takes(shape):
 
 
 def test_a_gpu_gets_none_of_the_rewrites(tiny):
-    for step in programs.build(CROP, Objective('mse', 1e-3), 0, programs.Method(on_cpu=False))[1:]:
+    for step in programs.build(CROP, Objective('mse', 1e-3), 0, programs.AdamOptions(on_cpu=False))[1:]:
         operations = step.program.global_block().ops
         assert 'unfold' not in [op.type for op in operations]
         assert not any(op.has_attr('use_mkldnn') and op.attr('use_mkldnn') for op in operations)
@@ -467,7 +467,7 @@ def test_clipping_limits_the_norm_of_a_programs_whole_gradient(step, tiny):
 
 def test_16_bits_leave_normalisation_output_and_losses_in_32(tiny):
     """Built and looked at: this Paddle computes in 16 bits on a GPU alone."""
-    built = programs.build(CROP, Objective('pool5', 1e-3), 0, programs.Method(on_cpu=False, amp=True))
+    built = programs.build(CROP, Objective('pool5', 1e-3), 0, programs.AdamOptions(on_cpu=False, amp=True))
     scalings = set()
     for step in built[1:4]:
         block = step.program.global_block()

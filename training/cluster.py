@@ -29,16 +29,16 @@ from training.stages import STEPS
 # A program has servers of its own: they listen at the port that --servers names, and at so many after it.
 PORTS = {'init_g': 0, 'd': 100, 'g': 200}
 # What a trainer tells the servers with each update: how many it has made, or DONE, and whether it is asked to stop.
-NEWS, DONE = 'news_%d', -1
-# The sum of all news as it was when the update was made: a trainer that is ahead has changed its own since.
-ALL_NEWS = 'news'
+MESSAGE, DONE = 'message_%d', -1
+# The sum of all messages when the update was made: a trainer that is ahead has changed its own since.
+ALL_MESSAGES = 'messages'
 # The servers' checksums of what all processes must have in common.
-COMMON = 'common'
+CHECKSUMS = 'checksums'
 STOP = {signal.SIGINT, signal.SIGTERM}
 PR_SET_PDEATHSIG = 1
 
 
-def common(settings, position):
+def checksums(settings, position):
     """{name: checksum} of what all processes of a run have in common; `position` is where it stands, or None."""
     names = [*RECIPE_SETTINGS, 'init_d', 'seed', 'warm_up', 'd_updates', 'label_smoothing', 'servers',
              'trainers']
@@ -63,7 +63,7 @@ def transpiled(settings, built, name):
     return transpiler
 
 
-def patience():
+def rpc_deadline():
     """Seconds after which a process gives up those that it waits for."""
     return int(os.environ['FLAGS_rpc_deadline']) / 1000
 
@@ -124,7 +124,7 @@ class Alone:
         """What says, as a StopSignals, whether all trainers are to stop, where `stop` says it of this one."""
         return stop
 
-    def news(self):
+    def messages(self):
         """{name: array} of what goes to the others with the next update."""
         return {}
 
@@ -138,7 +138,7 @@ class Alone:
         """The run is over."""
 
 
-class Several(Alone):
+class StoppingTogether(Alone):
     """Trainers that stop together: with an update each says whether it is asked to, and hears whether one is."""
 
     def __init__(self, scope):
@@ -154,7 +154,7 @@ class Several(Alone):
         return (self.stop.received or signal.SIGTERM) if self.asked() else None
 
 
-class Collective(Several):
+class Collective(StoppingTogether):
     """This trainer among those on GPUs, whose programs MeanGradient has made."""
 
     def __init__(self, built, exe, scope):
@@ -162,18 +162,18 @@ class Collective(Several):
         startup = fluid.Program()
         for step in (built.init_g, built.g):
             with fluid.program_guard(step.program, startup):
-                stop = fluid.layers.create_global_var([1], 0.0, 'float32', persistable=True, name=ALL_NEWS)
+                stop = fluid.layers.create_global_var([1], 0.0, 'float32', persistable=True, name=ALL_MESSAGES)
                 fluid.layers.collective._c_allreduce(stop, stop, 'max', use_calc_stream=True)
         exe.run(startup, scope=scope)
 
-    def news(self):
-        return {ALL_NEWS: np.array([self.stop.received is not None], np.float32)}
+    def messages(self):
+        return {ALL_MESSAGES: np.array([self.stop.received is not None], np.float32)}
 
     def asked(self):
-        return persistables.get_variable(self.scope, ALL_NEWS)[0]
+        return persistables.get_variable(self.scope, ALL_MESSAGES)[0]
 
 
-class Trainer(Several):
+class Trainer(StoppingTogether):
     """This trainer among those of a run with parameter servers: its programs, rewritten, on its Executor and scope.
 
     Raises UsageError where the servers were started with other settings. From here on the process ends with one
@@ -187,24 +187,24 @@ class Trainer(Several):
         self.parts = {}
         for name in PORTS:
             transpiler = transpiled(settings, built, name)
-            self.add_news(transpiler.get_trainer_program(wait_port=False).global_block(), name)
+            self.add_message(transpiler.get_trainer_program(wait_port=False).global_block(), name)
             # Each with its origin, the slice of it that a server has, and that server's endpoint.
             self.parts[name] = transpiler.vars_overview.distributed_vars
-        persistables.set_variable(scope, ALL_NEWS, np.zeros(2, np.float32))
+        persistables.set_variable(scope, ALL_MESSAGES, np.zeros(2, np.float32))
         line_for_abort(
             'no word from the servers %s for %d seconds, or a connection broke: a server or another trainer has '
             'ended, or an address is wrong; when all of them run again, `%s` goes on from the last save' % (
-                ','.join(settings.servers), patience(), run_settings.resume_command(settings)))
-        self.compare(common(settings, position))
+                ','.join(settings.servers), rpc_deadline(), run_settings.resume_command(settings)))
+        self.compare(checksums(settings, position))
         # All trainers are there once the servers have this from each of them.
         self.run(scope, dict(type='fetch_barrier', inputs={'X': []}, outputs={'Out': []}, attrs={
             'endpoints': self.everywhere, 'trainer_id': settings.trainer_id}))
 
-    def add_news(self, block, name):
-        """Have an update take this trainer's news to the servers, trainer 0's learning rate too, and all news back."""
+    def add_message(self, block, name):
+        """Have an update take this trainer's message to the servers, trainer 0's learning rate too, and all messages back."""
         where, types = addresses(self.settings, name), [op.type for op in block.ops]
-        own = variable(block, NEWS % self.settings.trainer_id, [2])
-        block._insert_op(types.index('fetch_barrier'), **receive([variable(block, ALL_NEWS, [2])], where[:1]))
+        own = variable(block, MESSAGE % self.settings.trainer_id, [2])
+        block._insert_op(types.index('fetch_barrier'), **receive([variable(block, ALL_MESSAGES, [2])], where[:1]))
         block._insert_op(types.index('send_barrier'), **send(own, self.everywhere))
         if self.settings.trainer_id == 0:
             block._insert_op(types.index('send_barrier'),
@@ -214,22 +214,22 @@ class Trainer(Several):
         """Raise UsageError where a server has other settings."""
         for address in addresses(self.settings, 'init_g'):
             scope, program = fluid.Scope(), fluid.Program()
-            checksums = variable(program.global_block(), COMMON, [len(mine)], 'int64')
-            self.run(scope, receive([checksums], [address], barrier=False), program=program)
-            theirs = persistables.get_variable(scope, COMMON)
+            kept = variable(program.global_block(), CHECKSUMS, [len(mine)], 'int64')
+            self.run(scope, receive([kept], [address], barrier=False), program=program)
+            theirs = persistables.get_variable(scope, CHECKSUMS)
             different = [run_settings.option(name) for name, ours, other in zip(mine, mine.values(), theirs)
                          if ours != other]
             if different or len(theirs) != len(mine):
                 raise UsageError('the server at %s has other settings than this trainer: %s; start all processes with '
                                  'the same ones' % (address, ', '.join(different)))
 
-    def news(self):
+    def messages(self):
         self.updates += 1
         asked = self.stop.received is not None
-        return {NEWS % self.settings.trainer_id: np.array([self.updates, asked], np.float32)}
+        return {MESSAGE % self.settings.trainer_id: np.array([self.updates, asked], np.float32)}
 
     def asked(self):
-        return persistables.get_variable(self.scope, ALL_NEWS)[1]
+        return persistables.get_variable(self.scope, ALL_MESSAGES)[1]
 
     def enter(self, stage):
         """Give the servers what trainer 0 has."""
@@ -266,7 +266,7 @@ class Trainer(Several):
     def leave(self):
         """Tell the servers that this trainer is done; they end with the last one."""
         scope, program = fluid.Scope(), fluid.Program()
-        own = variable(program.global_block(), NEWS % self.settings.trainer_id, [2])
+        own = variable(program.global_block(), MESSAGE % self.settings.trainer_id, [2])
         persistables.set_variable(scope, own.name, np.array([DONE, 0], np.float32))
         self.run(scope, send(own, self.everywhere), program=program)
 
@@ -350,14 +350,14 @@ def serve_program(settings, name, position, errors):
     transpiler = transpiled(settings, programs.build_for(settings, on_cpu=True), name)
     program, startup = transpiler.get_pserver_programs(address)
     exe.run(startup, scope=scope)
-    persistables.set_variable(scope, COMMON, np.array(list(common(settings, position).values()), np.int64))
-    names = [NEWS % number for number in range(settings.trainers)]
+    persistables.set_variable(scope, CHECKSUMS, np.array(list(checksums(settings, position).values()), np.int64))
+    names = [MESSAGE % number for number in range(settings.trainers)]
     block = program.global_block()
-    for one in (*names, ALL_NEWS):
+    for one in (*names, ALL_MESSAGES):
         variable(block, one, [2])
         persistables.set_variable(scope, one, np.zeros(2, np.float32))
     program.block(1).append_op(type='sum', inputs={'X': [block.var(one) for one in names]},
-                               outputs={'Out': block.var(ALL_NEWS)})
+                               outputs={'Out': block.var(ALL_MESSAGES)})
     threading.Thread(target=exe.run, args=(program,), kwargs={'scope': scope}, daemon=True).start()
 
     heard, last = time.monotonic(), None
@@ -366,9 +366,9 @@ def serve_program(settings, name, position, errors):
         updates = np.array([persistables.get_variable(scope, one)[0] for one in names])
         if not np.array_equal(updates, last):
             heard, last = time.monotonic(), updates
-        elif time.monotonic() - heard > patience():
+        elif time.monotonic() - heard > rpc_deadline():
             late = np.flatnonzero((updates == updates[updates != DONE].min()))
-            errors.put('no word for %d seconds from trainer %s' % (patience(), ', '.join(map(str, late))))
+            errors.put('no word for %d seconds from trainer %s' % (rpc_deadline(), ', '.join(map(str, late))))
             os._exit(1)
     # The last trainer waits for the answer to its last word.
     time.sleep(1)

@@ -94,7 +94,7 @@ class Run:
     @contextlib.contextmanager
     def updating(self, learning_rate):
         """The steps inside are one update, by this learning rate."""
-        self.set({programs.LEARNING_RATE: np.array([learning_rate], np.float32), **self.cluster.news()})
+        self.set({programs.LEARNING_RATE: np.array([learning_rate], np.float32), **self.cluster.messages()})
         yield
         if self.average:
             self.average.follow(self.get(self.networks['g_models']))

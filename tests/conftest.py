@@ -1,6 +1,7 @@
 """What several test modules share: pictures, and the project's commands run as a user runs them."""
 import csv
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -25,6 +26,9 @@ if worker:
     # A worker has a core of its own. So has what it runs: one that measures time is not disturbed by the other one, and
     # Paddle computes with one thread, because it takes as many as there are cores for it.
     os.sched_setaffinity(0, [sorted(CORES)[int(worker[len('gw'):]) % len(CORES)]])
+elif os.path.isdir('/dev/shm') and shutil.disk_usage('/dev/shm').free > 4 * 2 ** 30:
+    # A run waits for the disk whenever it saves: the folders of the tests lie in memory where there is room.
+    os.environ.setdefault('PYTEST_DEBUG_TEMPROOT', '/dev/shm')
 
 
 @pytest.fixture

@@ -19,8 +19,8 @@ cluster: setup  ## the demo by two parameter servers and two trainers on this ma
 	@trap '' INT; $(python) -m paddle.distributed.launch_ps --server_num 2 --worker_num 2 --log_dir logs \
 	    train.py --threads 1 --readers 1 $(ARGS) 2>/dev/null & tail -q -n +1 -f --pid=$$! logs/*log.*; wait $$!
 
-test: setup  ## set-up, then all tests; ARGS='-k NAME ...' go to pytest
-	@$(python) -m pytest $(ARGS)
+test: setup  ## set-up, then all tests, two at a time; ARGS='-k NAME ...' go to pytest
+	@$(python) -m pytest -n 2 --dist loadgroup $(ARGS)
 
 weights-check: setup  ## set-up, then measure the networks of pretrained/ again; SET5=DIR names Set5
 	@$(python) -m pytest tests/test_pretrained.py -k figures -q -rs --capture=no

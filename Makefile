@@ -1,4 +1,5 @@
 python := .venv/bin/python
+rooms := benchmarks cli cpu docs figures measuring pictures storage tests training
 
 .PHONY: help setup train cluster test weights-check notebook test-gpu-wheel lint clean
 
@@ -37,4 +38,4 @@ lint: setup  ## set-up, then the style checks
 	@$(python) -m ruff check .
 
 clean:  ## remove .venv and caches; models, pictures and data stay
-	rm -rf .venv .pytest_cache .ruff_cache __pycache__ tests/__pycache__ benchmarks/__pycache__
+	rm -rf .venv .pytest_cache .ruff_cache __pycache__ $(foreach room,$(rooms),$(room)/__pycache__)

@@ -39,7 +39,7 @@ def place(tmp_path_factory):
 
 
 @pytest.fixture
-def begin(place):
+def begin(place, all_cores):
     """begin(tiny, *arguments) begins train.py with the networks of a script beside this one; -> the process."""
     processes = []
 

@@ -229,7 +229,7 @@ os.sched_setaffinity(0, range(os.cpu_count()))
 
 @pytest.mark.skipif(os.cpu_count() < 2, reason='needs two cores')
 @pytest.mark.parametrize('variables', [{}, {'OMP_NUM_THREADS': '1'}])
-def test_paddle_computes_with_all_cores_and_with_the_threads_that_it_is_given(variables):
+def test_paddle_computes_with_all_cores_and_with_the_threads_that_it_is_given(variables, all_cores):
     """From its import on, and at any time later, whatever the environment says."""
     alone, two, one = after_import(
         THREADS_AT_WORK + 'one = at_work(64); set_threads(2); two = at_work(72); set_threads(1)\n'

@@ -16,7 +16,8 @@ from PIL import Image
 from storage import checkpoint, persistables
 
 
-def test_a_run_leaves_samples_log_curves_and_networks(run, data, tmp_path):
+def test_a_run_leaves_samples_log_curves_and_networks(run, data, tmp_path, monkeypatch):
+    monkeypatch.setenv('CURVES', 'drawn')
     result = run('train.py', *QUICK, '--save-every', '1')
     assert result.code == 0, result.err
     assert result.err == ''
@@ -33,6 +34,7 @@ def test_a_run_leaves_samples_log_curves_and_networks(run, data, tmp_path):
     assert set(os.listdir(str(output))) == samples | {'log.csv', 'curves.png', '.lock'}
     for name in samples:
         assert Image.open(str(output / name)).size == ((30, 28) if '_96' in name else (120, 112)), name
+    assert Image.open(str(output / 'curves.png')).size == (1200, 840)
 
     rows = log_of(output)
     assert [(row['stage'], row['epoch'], row['update']) for row in rows] == [

@@ -202,7 +202,7 @@ COMMANDS, PROGRAMS = collect()
 def home(tmp_path_factory):
     """The project as it is after a training, with all that the documents name: photo.jpg, FOLDER, DIR, VAL, A and B."""
     home = tmp_path_factory.mktemp('home') / 'project'
-    away = ('.*', 'models', 'output', 'pretrained', 'work', 'data', 'figures', 'test_*', '__pycache__')
+    away = ('.*', 'models', 'output', 'pretrained', 'work', 'data', '*.png', 'test_*', '__pycache__')
     shutil.copytree(ROOT, str(home), ignore=shutil.ignore_patterns(*away))
     for folder in ('FOLDER', 'DIR', 'VAL', 'work/pictures'):
         os.makedirs(str(home / folder))

@@ -32,8 +32,8 @@ def shapes_if_known(network, blocks, filters):
     program = program_of(network, [None, 3, None, None])
     for place, (found, known) in enumerate(itertools.zip_longest(operations_of(program), known_operations(blocks))):
         if found != known:
-            raise UsageError('srgan_g.py: operation %d of G is %s; inference_graph.py, which rewrites G for use, knows '
-                             '%s there: change convolutions(), body() and tail() in it, and Int8Network, with G' % (
+            raise UsageError('srgan_g.py: operation %d of G is %s; inference_graph.py, which rewrites G for use, '
+                             'expects %s: change convolutions(), body() and tail() there, and Int8Network, to match' % (
                                  place, described(found), described(known)))
     return persistable_shapes(program)
 

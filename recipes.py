@@ -13,7 +13,7 @@ RECIPES = {
     # Runs both stages in minutes on two cores.
     'demo': dict(
         init_g='srresnet',               # a trained G, so that the time goes into the adversarial stage
-        crop_size=48,                    # the smallest crop that still shows textures
+        crop_size=48,                    # small, so that an update takes about a second or two
         batch_size=16,                   # the paper's
         epoch_updates=20,                # so that a line appears every few seconds
         augment=True,                    # eight photographs are few
@@ -96,7 +96,7 @@ RECIPES = {
         n_epoch=40,
         learning_rate=1e-4,              # the paper's
         schedule='cosine',
-        content_loss='layers',           # the best LPIPS of the content losses here
+        content_loss='layers',           # fine maps hold textures in place, coarse maps what they depict
         adversarial_weight=0.03,         # in proportion to the larger content loss
         phase_weight=3000.0,             # keeps the dots weaker than those in photographs
         moving_statistics=True),         # G is trained with the statistics that it has when used

@@ -89,7 +89,7 @@ def parse(argv):
     parser.add_argument('--json', metavar='FILE', help='write the scores for programs')
     parser.add_argument('--csv', metavar='FILE', help='write the scores for spreadsheets')
     parser.add_argument('--save', metavar='DIR', help='write a comparison strip of each picture, NAME_strip.png')
-    parser.add_argument('--precision', choices=('fp32', 'int8'), default='fp32', help='precision of the networks (fp32)')
+    parser.add_argument('--precision', choices=('fp32', 'int8'), default='fp32', help="the networks' precision (fp32)")
     parser.add_argument('--threads', type=positive, metavar='N', help='threads for computing (all cores)')
     options = parser.parse_args(argv)
     if options.model is None:

@@ -1,14 +1,14 @@
 """Show the samples of a training: low resolution, bicubic, generated and high resolution, side by side.
 
     python show_results.py                          the newest sample in output/
-    python show_results.py --stage init --epoch 10  a certain one
+    python show_results.py --stage init --epoch 10  the sample of this stage and epoch
     python show_results.py --timeline               the generated picture at each saved epoch, in one row
-    python show_results.py --html                   a page with a slider between them, curves and settings
+    python show_results.py --html                   a page with a slider between the pictures, curves and settings
 
-Writes output/results.png, with the detail that bicubic gets most wrong enlarged and PSNR-Y under the pictures, and
-opens a window where there is a display; in a notebook, `%run show_results.py` shows it there. --html writes
-output/results.html, one file that needs no network. Where nothing has been trained yet, it shows what the networks of
-pretrained/ make of a photograph.
+Writes output/results.png, with PSNR-Y under the pictures and, enlarged, the detail that bicubic gets most wrong. Opens
+a window if there is a display; in a notebook, `%run show_results.py` shows the figure there. --html writes
+output/results.html, one file that needs no network. If nothing has been trained yet, a photograph is shown, enlarged by
+the networks of pretrained/.
 """
 import argparse
 import collections
@@ -26,16 +26,19 @@ from cli import command
 from cpu import engine
 from data_utils import EMBEDDED_SAMPLE, SCALE, embedded
 from measuring import html_page
-from measuring.strips import find_detail
+from measuring.strips import FIGURE_DPI, find_detail, show_panel
 from pictures.enlarge import upscale
 from storage import networks
 from storage.files import replace_file, replace_text
 from training.data_set import sample_pair
 
-# In pixels: a sample of 384 x 384 is shown pixel by pixel.
-PANEL, TITLE, CAPTION, GAP, DPI = 384, 48, 32, 12, 100
+# In pixels: the side of a panel, the room above it for its title and below for its caption, and between panels. So a
+# sample of 384 x 384 is shown pixel by pixel.
+PANEL, TITLE, CAPTION, GAP = 384, 48, 32, 12
 LONGEST_TIMELINE = 10
 
+# A saved sample of a training. stage: 'init' or 'gan'. prefix: its paths up to 96.jpg, 384.jpg and G.jpg. time: when it
+# was written, in ns.
 Sample = collections.namedtuple('Sample', 'stage epoch prefix time')
 
 
@@ -44,17 +47,17 @@ def main(argv):
                            formatter_class=argparse.RawDescriptionHelpFormatter)
     parse.add_argument('--output', metavar='DIR', default='output', help='the folder of the samples (output)')
     parse.add_argument('--epoch', type=int, metavar='N', help='the sample of this epoch')
-    parse.add_argument('--stage', choices=('init', 'gan'), help='of the pre-training, or of the adversarial training')
+    parse.add_argument('--stage', choices=('init', 'gan'), help='samples of pre-training or of adversarial training')
     parse.add_argument('--timeline', action='store_true', help='the generated picture at each saved epoch')
-    parse.add_argument('--html', action='store_true', help='a page for a browser, with all epochs')
+    parse.add_argument('--html', action='store_true', help='write a page for a browser, with all epochs')
     parse.add_argument('--models', metavar='DIR', default='models',
-                       help='the folder of the run, whose settings the page tells (models)')
+                       help='the folder with the settings of the run, for the page (models)')
     options = parse.parse_args(argv)
 
     samples = [sample for sample in find_samples(options.output)
                if options.stage in (None, sample.stage) and options.epoch in (None, sample.epoch)]
     if not samples and options.stage is options.epoch is None and options.output == parse.get_default('output'):
-        print('%s has no sample yet; this is what the networks of pretrained/ make of a photograph' % options.output)
+        print('%s has no sample yet; showing a photograph enlarged by the networks of pretrained/' % options.output)
     elif not samples:
         wanted = ''.join([' of stage %s' % options.stage if options.stage else '',
                           ' of epoch %d' % options.epoch if options.epoch is not None else ''])
@@ -70,7 +73,7 @@ def main(argv):
     with_window = use_display()
     figure = draw(shown)
     path = os.path.join(options.output, 'results.png')
-    replace_file(path, lambda file: figure.savefig(file, format='png', dpi=DPI))
+    replace_file(path, lambda file: figure.savefig(file, format='png', dpi=FIGURE_DPI))
     print(path)
     if with_window:
         import matplotlib.pyplot as plt
@@ -79,7 +82,7 @@ def main(argv):
 
 
 def find_samples(folder):
-    """The samples in a folder whose three pictures are all there, in the order of the training."""
+    """The Samples in a folder, in the order of the training. One that lacks any of its three pictures is left out."""
     samples = []
     for path in glob.glob(os.path.join(glob.escape(folder), 'epoch_*_G.jpg')):
         found = re.match(r'epoch_(init_)?(\d+)_G\.jpg$', os.path.basename(path))
@@ -91,7 +94,7 @@ def find_samples(folder):
 
 
 def views(samples):
-    """The html_page.Views of samples of one picture, in the order of the training."""
+    """Samples of one picture, in the order of the training -> html_page.Views. Raises UsageError."""
     lr, hr = read(samples[-1], '96'), read(samples[-1], '384')
     if hr.shape[:2] != tuple(SCALE * side for side in lr.shape[:2]):
         raise command.UsageError('%s384.jpg is not four times %s96.jpg; choose another sample by --epoch' % (
@@ -101,23 +104,23 @@ def views(samples):
 
 
 def shipped_views():
-    """The html_page.Views of the embedded sample, by the networks of pretrained/."""
+    """The html_page.Views of the embedded sample, enlarged by the networks of pretrained/."""
     lr, hr = sample_pair(embedded(EMBEDDED_SAMPLE)[0], 'bicubic')
     generated = [(name, upscale(lr, engine.load(networks.find(name.lower())))) for name in ('SRResNet', 'SRGAN')]
     return [view._replace(step=False) for view in html_page.views(lr, generated, hr)]
 
 
 def thinned(samples):
-    """At most LONGEST_TIMELINE of the samples, evenly, with the first and the last."""
+    """At most LONGEST_TIMELINE of the samples, evenly chosen, the first and the last among them."""
     chosen = sorted({int(round(index)) for index in np.linspace(0, len(samples) - 1, LONGEST_TIMELINE)})
     return [samples[index] for index in chosen]
 
 
 def write_page(samples, options):
-    """Write results.html of the samples, in the order of the training, or of pretrained/'s networks -> its path."""
+    """Write results.html -> its path. It shows the samples, or if there are none, the networks of pretrained/."""
     if samples:
         text = html_page.page('SRGAN: what the training made', [('The held-out picture', views(thinned(samples)))],
-                                 read_bytes(os.path.join(options.output, 'curves.png')), settings_of(options))
+                              read_bytes(os.path.join(options.output, 'curves.png')), settings_of(options))
     else:
         text = html_page.page('SRGAN: what its networks make', [('A photograph', shipped_views())])
     path = os.path.join(options.output, 'results.html')
@@ -126,7 +129,7 @@ def write_page(samples, options):
 
 
 def settings_of(options):
-    """The settings of the run in --models, or None where it is another one than that of --output."""
+    """The settings of the run in --models, or None if that run does not write to --output."""
     text = read_bytes(os.path.join(options.models, 'settings.json'))
     try:
         settings = json.loads(text.decode())
@@ -136,7 +139,7 @@ def settings_of(options):
 
 
 def read_bytes(path):
-    """The content of a file, or None where there is none."""
+    """The content of a file, or None if it does not exist."""
     try:
         with open(path, 'rb') as file:
             return file.read()
@@ -157,7 +160,7 @@ def read(sample, kind):
 
 
 def use_display():
-    """Choose matplotlib's back end; -> whether it can show a figure, in a window or in the notebook that runs this."""
+    """Choose matplotlib's back end -> whether it can show a figure, in a window or in the notebook that runs this."""
     if 'ipykernel' in sys.modules:
         return True
     if sys.platform.startswith('linux') and not (os.environ.get('DISPLAY') or os.environ.get('WAYLAND_DISPLAY')):
@@ -167,32 +170,26 @@ def use_display():
         import matplotlib.pyplot as plt
         plt.figure()
         plt.close()
-    except Exception:  # whatever the display's toolkit raises: the file is what counts
+    except Exception:  # Whatever the display's toolkit raises: the figure is still written to its file.
         matplotlib.use('Agg', force=True)
         return False
     return matplotlib.get_backend().lower() != 'agg'
 
 
 def draw(shown):
-    """A figure of Views, low resolution first and high last: each in a square of PANEL pixels, its detail beneath."""
+    """A figure of Views, low resolution first and high last: each in a square of PANEL pixels, its detail below."""
     import matplotlib.pyplot as plt
     left, top, right, bottom = find_detail(shown[-1].image, shown[1].image)
     width = len(shown) * (PANEL + GAP) + GAP
     height = TITLE + PANEL + CAPTION + PANEL + GAP
-    figure = plt.figure('SRGAN', figsize=(width / DPI, height / DPI), dpi=DPI)
+    figure = plt.figure('SRGAN', figsize=(width / FIGURE_DPI, height / FIGURE_DPI), dpi=FIGURE_DPI)
     for index, view in enumerate(shown):
         scale = view.image.shape[0] / shown[-1].image.shape[0]
         rows, columns = [slice(int(scale * first), int(scale * last)) for first, last in ((top, bottom), (left, right))]
-        for picture, below in ((view.image, GAP + PANEL + CAPTION), (view.image[rows, columns], GAP)):
-            axes = figure.add_axes([(GAP + index * (PANEL + GAP)) / width, below / height,
-                                    PANEL / width, PANEL / height])
-            axes.imshow(picture, interpolation='nearest')
-            axes.axis('off')
-            if picture is view.image:
-                axes.set_title(view.label.replace(', ', '\n'), fontsize=11, fontweight='bold')
-                if view.psnr is not None:
-                    axes.annotate('PSNR-Y %.2f dB' % view.psnr, (0.5, 0), (0, -4), 'axes fraction', 'offset points',
-                                  fontsize=11, ha='center', va='top')
+        x = GAP + index * (PANEL + GAP)
+        show_panel(figure, view.image, x, GAP + PANEL + CAPTION, PANEL, view.label.replace(', ', '\n'),
+                   '' if view.psnr is None else 'PSNR-Y %.2f dB' % view.psnr)
+        show_panel(figure, view.image[rows, columns], x, GAP, PANEL)
     return figure
 
 

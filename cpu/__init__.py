@@ -1,1 +1,1 @@
-"""Networks made fast on a processor: training programs, and G as fp32 and int8 graphs for use."""
+"""Networks made fast on a CPU: the training programs, and G for use as fp32 and int8 graphs."""

@@ -1,4 +1,4 @@
-"""G in use: a network's weights become graphs that enlarge a picture piece by piece, as fast as the processor can."""
+"""G in use: load a network as an Engine that enlarges pictures, choose its precision, export it."""
 import contextlib
 import ctypes
 import hashlib
@@ -17,12 +17,14 @@ from data_utils import EMBEDDED_SAMPLE, embedded, standardized
 from storage import checkpoint, networks
 from storage.files import replace_text
 
-# What `auto` asks of int8: the least PSNR, in dB, of its picture against the one in fp32. At 50 dB a network whose
+# `auto` takes int8 if its picture has at least this PSNR, in dB, against the fp32 picture. At 50 dB a network whose
 # pictures have 31 dB loses 0.05 dB.
 FIDELITY = 50
 
-# glibc's names for what mallopt sets: blocks to take from the system one by one, free memory to give back.
-M_MMAP_MAX, M_TRIM_THRESHOLD = -4, -1
+# Two parameters of glibc's mallopt: how many blocks may be taken from the system one by one, and from which size free
+# memory is given back.
+M_MMAP_MAX = -4
+M_TRIM_THRESHOLD = -1
 
 CALIBRATION = 'int8.json'
 CACHE = os.path.join(os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache'), 'srgan-paddle')
@@ -31,9 +33,9 @@ CACHE = os.path.join(os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.
 def load(path, precision='auto', strength=None):
     """The Engine of the network `path`, a directory with G's persistables or a .npz.
 
-    precision: 'fp32', 'int8', or 'auto' for int8 where it is as good (FIDELITY) and this processor fast at it.
-    strength: see read. Where int8 is not to be had, `note` of the Engine says why it is fp32. Raises UsageError where
-    `path` is not a whole G.
+    precision: 'fp32', 'int8', or 'auto', which takes int8 if its pictures are as good (FIDELITY) and this CPU computes
+    it fast. strength: see read. If int8 was asked for and cannot be used, the Engine computes in fp32 and its `note`
+    says why. Raises UsageError if `path` does not hold all variables of G.
     """
     keep_freed_memory()
     network = read(path, strength)
@@ -55,11 +57,11 @@ def load(path, precision='auto', strength=None):
 
 
 def read(path, strength=None):
-    """G's variables {name: array}. Raises UsageError where `path` is not a whole G.
+    """G's variables {name: array}. Raises UsageError if `path` does not hold all variables of G.
 
-    With a `strength` they are mixed with those of pretrained/srresnet, which began as the network that pretrained/srgan
-    was trained from: 0 is SRResNet, 1 the network. Between such networks a line of weights is a line of pictures (Wang
-    et al., Deep Network Interpolation, CVPR 2019).
+    strength: 0 to 1, interpolates the weights from pretrained/srresnet (0) to this network (1). pretrained/srgan and
+    pretrained/srresnet were both trained from one network; between such networks the pictures change as smoothly as the
+    weights (Wang et al., Deep Network Interpolation, CVPR 2019).
     """
     names = variable_shapes()
     network = checkpoint.load_network(path, names)
@@ -70,9 +72,9 @@ def read(path, strength=None):
 
 
 def calibration(path, network, layers, fp32):
-    """(what int8.calibrate finds, dB of the int8 picture against the one in fp32) for a network.
+    """-> (largest, fidelity) of a network: int8.calibrate's list, and the PSNR in dB of an int8 picture against fp32's.
 
-    Kept in the network's directory, or in CACHE where `path` is a file, may not be written, or is None.
+    The result is kept in the network's directory, or in CACHE if `path` is a file, a read-only directory or None.
     """
     digest = hashlib.sha256()
     for name in sorted(network):
@@ -90,20 +92,21 @@ def calibration(path, network, layers, fp32):
     largest = int8.calibrate(layers)
     pixels = standardized(int8.middle(embedded(EMBEDDED_SAMPLE)[0]))
     error = Engine(fp32, fp32).enlarge(pixels) - Engine(int8.Int8Network(layers, largest), fp32).enlarge(pixels)
-    fidelity = 10 * float(np.log10(4 / max(np.mean(np.square(error, dtype=np.float64)), 1e-12)))
+    # PSNR for values in [-1, 1], whose range is 2.
+    fidelity = 10 * float(np.log10(2 ** 2 / max(np.mean(np.square(error, dtype=np.float64)), 1e-12)))
     found = {'weights': digest.hexdigest(), 'largest': largest, 'fidelity': fidelity}
     keep_calibration(places, json.dumps(found) + '\n')
     return largest, fidelity
 
 
 def keep_calibration(places, text):
-    """Write the text to the first of the places that can be written; to none where none can."""
+    """Write the text to the first of the places that can be written, if there is one."""
     for place in places:
         folder = os.path.dirname(place)
         try:
             if folder == CACHE:
                 os.makedirs(folder, exist_ok=True)
-            # What is marked as read-only stays so for root too, whom no system stops.
+            # Root may write into a read-only folder, but must not change it either.
             if os.stat(folder).st_mode & stat.S_IWUSR:
                 return replace_text(place, text)
         except OSError:
@@ -111,10 +114,10 @@ def keep_calibration(places, text):
 
 
 def export(path, directory, strength=None):
-    """Write the network `path`, mixed as read does, as a Paddle inference model for pictures of any size, any device.
+    """Write the network `path` as a Paddle inference model for pictures of any size and for any device.
 
-    directory/__model__ and directory/params: t_image [N, 3, H, W] -> [N, 3, 4H, 4W], both in [-1, 1].
-    Raises UsageError where `path` is not a whole G, OSError.
+    directory/__model__ and directory/params: t_image [N, 3, H, W] -> [N, 3, 4H, 4W], both in [-1, 1]. strength: see
+    read. Raises UsageError if `path` does not hold all variables of G, OSError if the directory cannot be written.
     """
     graph, t_image, test_im = whole(convolutions(read(path, strength)), fused=False)
     with fluid.scope_guard(graph.scope):
@@ -123,10 +126,10 @@ def export(path, directory, strength=None):
 
 
 def keep_freed_memory():
-    """Have the C library, where it is glibc, keep the memory that is freed for its next use.
+    """Have glibc keep freed memory and use it again; another C library is left as it is.
 
-    Else it gives large blocks back to the system, and for each 4 kB of the next one there is a page fault: a quarter
-    of the processor's time in int8, and 3 % in fp32, measured.
+    By default glibc gives large blocks back to the system, and the next block costs a page fault for each 4 kB:
+    measured, a quarter of the processor's time in int8 and 3 % in fp32.
     """
     with contextlib.suppress(AttributeError, OSError, TypeError):
         library = ctypes.CDLL(None)

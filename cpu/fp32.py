@@ -1,4 +1,4 @@
-"""G in float32 on a processor, and the engine that enlarges pieces of pictures by it or by its int8 twin."""
+"""G in float32 on a CPU, and the Engine that enlarges pieces of pictures by this network or by the int8 one."""
 import numpy as np
 
 from cli.paddle_setup import fluid
@@ -6,20 +6,25 @@ from cpu.inference_graph import Graph, body, body_reach, tail
 from cpu.tiles import windows
 from data_utils import SCALE
 
-# Pixels of t_image from which the second part of G, with its 256 channels at twice the size, computes at once: about
-# 7 kB each, so that it needs no more memory than the first part for a tile. And the rows that this is at least.
-TAIL_PIXELS, TAIL_ROWS = 2 ** 16, 32
+# How many pixels of t_image the second part of G takes at once. With 256 channels at twice the size each needs about
+# 7 kB, so this many need no more memory than the first part needs for a tile.
+TAIL_PIXELS = 2 ** 16
+# In very wide pictures the second part still takes this many rows at once.
+TAIL_ROWS = 32
 
 
 class Executor:
-    """Runs graphs on the processor, and forgets the shapes that it has not seen for long.
+    """Runs graphs on the CPU, by a new fluid Executor after every SHAPES different shapes of input.
 
-    oneDNN keeps what it prepared for each shape of input, about 10 MB of it, as long as the fluid Executor lives.
+    oneDNN prepares about 10 MB for each shape and keeps them as long as the fluid Executor lives.
     """
 
     SHAPES = 16
 
     def __init__(self):
+        self.start()
+
+    def start(self):
         self.seen = set()
         self.executor = fluid.Executor(fluid.CPUPlace())
 
@@ -27,20 +32,24 @@ class Executor:
         shape = (id(graph),) + tuple(array.shape for array in feed.values())
         if shape not in self.seen:
             if len(self.seen) == self.SHAPES:
-                self.__init__()
+                self.start()
             self.seen.add(shape)
         return self.executor.run(graph.program, feed=feed, fetch_list=[x.name for x in fetch], scope=graph.scope)
 
 
 class Fp32Network:
-    """G in float32, in two parts: each is computed for pieces of the size that suits it."""
+    """G in float32, in two parts, so that each part computes pieces of a size that suits it.
+
+    body_reach, tail_reach: how many pixels of t_image beyond an output pixel each part reads, to each side.
+    """
 
     precision = 'fp32'
-    # The features' size in pixels of t_image.
+    # How many times larger the features are than t_image.
     features_scale = 1
 
     def __init__(self, layers):
-        self.body_reach, self.tail_reach = body_reach(layers), 2
+        self.body_reach = body_reach(layers)
+        self.tail_reach = 2
         self.body = Graph()
         self.t_image = self.body.variable([-1, 3, -1, -1])
         self.features = body(self.body, self.t_image, layers)
@@ -58,29 +67,37 @@ class Fp32Network:
         planes = np.ascontiguousarray(features.transpose(2, 0, 1))
         subpixels, = executor.run(self.tail, {self.tail_input.name: planes[None]}, [self.subpixels])
         _, _, height, width = subpixels.shape
+        # The last pixel shuffle, to [H, W, C] in one step: channel 4c + 2dy + dx goes to the pixel (2y + dy, 2x + dx).
         return subpixels.reshape(3, 2, 2, height, width).transpose(3, 1, 4, 2, 0).reshape(2 * height, 2 * width, 3)
 
 
 class Engine:
-    """Enlarges pieces of pictures. `precision` is what it computes in; `note`, where there is one, says why."""
+    """Enlarges pieces of pictures by `network`, an Fp32Network or Int8Network, or by `fp32` if a piece needs it.
+
+    note: why the network is not the one that was asked for, or None. margin: how far, in pixels, an output pixel
+    depends on the input to each side.
+    """
 
     def __init__(self, network, fp32, note=None):
-        self.network, self.fp32, self.note = network, fp32, note
+        self.network = network
+        self.fp32 = fp32
+        self.note = note
         self.precision = network.precision
         self.margin = network.body_reach + network.tail_reach
         self.executor = Executor()
 
     def enlarge(self, pixels, rows=None, columns=None, deep=False):
-        """pixels float32 [H, W, 3] in [-1, 1] -> the picture of its `rows` and `columns`, [4h, 4w, 3] in [-1, 1].
+        """pixels float32 [H, W, 3] in [-1, 1] -> its `rows` and `columns` enlarged, float32 [4h, 4w, 3] in [-1, 1].
 
-        rows, columns: (start, stop) in pixels, all by default. What lies within `margin` pixels of a side that is
-        not the picture's own does not come out as in the whole picture. `deep` computes in fp32 in any case: int8
-        sees 256 levels of a pixel.
+        rows, columns: (start, stop) in pixels, all by default. Pixels closer than `margin` to a cut edge differ from
+        the whole picture's. deep: the picture has 16 bits, so compute in fp32; int8 sees 256 levels of a pixel.
         """
         network = self.fp32 if deep else self.network
-        rows, columns = rows or (0, pixels.shape[0]), columns or (0, pixels.shape[1])
+        rows = rows or (0, pixels.shape[0])
+        columns = columns or (0, pixels.shape[1])
         features = network.run_body(self.executor, pixels)
         out = np.empty((SCALE * (rows[1] - rows[0]), SCALE * (columns[1] - columns[0]), 3), np.float32)
+        # The features that the second part reads for these rows and columns; it computes them in horizontal pieces.
         left, right = max(columns[0] - network.tail_reach, 0), min(columns[1] + network.tail_reach, pixels.shape[1])
         top, bottom = max(rows[0] - network.tail_reach, 0), min(rows[1] + network.tail_reach, pixels.shape[0])
         scale = network.features_scale

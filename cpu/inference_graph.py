@@ -1,9 +1,8 @@
-"""G as an inference graph: the function of srgan_g.SRGAN_g, rewritten exactly so that a processor computes it fast.
+"""G as an inference graph: the function of srgan_g.SRGAN_g, rewritten exactly so that a CPU computes it fast.
 
-The rewrites are functions of the trained weights. `Graph` lays their results out as a fluid program operation by
-operation, with oneDNN's fused convolutions, so that nothing is left to the passes of Paddle's inference engine:
-one of them, conv_elementwise_add_mkldnn_fuse_pass, computes this network wrongly without a word (see
-`Graph.conv`).
+The rewrites are functions of the trained weights. `Graph` builds a fluid program from their results, operation by
+operation, with oneDNN's fused convolutions. Paddle's inference engine would fuse them by passes, but one of these,
+conv_elementwise_add_mkldnn_fuse_pass, computes this network wrongly and reports nothing (see `Graph.conv`).
 """
 import collections
 import functools
@@ -23,30 +22,33 @@ Convolutions = collections.namedtuple('Convolutions', 'first blocks middle up1 u
 
 
 def variable_shapes():
-    """{name: shape} of G's variables. Raises UsageError if srgan_g.py has an operation that is not rewritten here."""
+    """{name: shape} of G's variables. Raises UsageError if srgan_g.py has other operations than are rewritten here."""
     return shapes_if_known(srgan_g.SRGAN_g, srgan_g.RESIDUAL_BLOCKS, srgan_g.FILTERS)
 
 
 @functools.lru_cache(maxsize=2)
 def shapes_if_known(network, blocks, filters):
-    """variable_shapes of `network`, which is G with so many blocks and filters. It takes a tenth of a second."""
+    """variable_shapes of `network`, G with this number of blocks and filters. Cached: it takes a tenth of a second."""
     program = program_of(network, [None, 3, None, None])
     for place, (found, known) in enumerate(itertools.zip_longest(operations_of(program), known_operations(blocks))):
         if found != known:
-            raise UsageError('srgan_g.py: operation %d of G is %s; inference_graph.py, which rewrites G for use, knows '
-                             '%s there: change convolutions(), body() and tail() in it, and Int8Network, with G' % (
+            raise UsageError('srgan_g.py: operation %d of G is %s; inference_graph.py, which rewrites G for use, '
+                             'expects %s: change convolutions(), body() and tail() there, and Int8Network, to match' % (
                                  place, described(found), described(known)))
     return persistable_shapes(program)
 
 
-# An operation of G: its type, its first parameter or None, side and stride of a convolution's filter or None, and which
-# earlier operations it reads, by their places (-1: the input).
+# An operation of G. parameter: the name of its first weight, or None. window: (height, width, vertical stride,
+# horizontal stride) of a convolution's filter, or None. reads: the indices of the operations whose outputs it reads, -1
+# for the input.
 Operation = collections.namedtuple('Operation', 'type parameter window reads')
 
 
 def operations_of(program):
     """The Operations of a program, in order."""
-    block, operations, maker = program.global_block(), [], {}
+    block = program.global_block()
+    operations = []
+    maker = {}
     for op in block.ops:
         parameters = [name for name in op.input_arg_names if block.var(name).persistable]
         first = {'conv2d': 'Filter', 'batch_norm': 'Scale'}.get(op.type)
@@ -59,7 +61,7 @@ def operations_of(program):
 
 
 def known_operations(blocks):
-    """The Operations of the G that `convolutions`, `body`, `tail` and int8.Int8Network stand for."""
+    """The Operations of the G that `convolutions`, `body`, `tail` and int8.Int8Network compute."""
     operations = []
 
     def add(op_type, *reads, parameter=None, window=None):
@@ -85,7 +87,7 @@ def known_operations(blocks):
 
 
 def described(operation):
-    """An Operation in words; None stands for the end of the network."""
+    """An Operation in words, 'nothing' for None, which is past the end of the network."""
     if operation is None:
         return 'nothing'
     words = [operation.type, operation.parameter, operation.window and '%dx%d with stride %dx%d' % operation.window]
@@ -117,7 +119,7 @@ def convolutions(network):
 # The rewrites
 
 def folded(weight, bias, scale, shift, mean, variance):
-    """A convolution that does the work of the batch normalisation behind it too -> (weight, bias).
+    """The convolution that also does the batch normalisation behind it -> (weight, bias).
 
     In use, batch normalisation is y = g * (x - mean) + shift for each channel, with g = scale / sqrt(variance +
     epsilon). A convolution is linear, so g * (w * x + b - mean) + shift = (g w) * x + g (b - mean) + shift.
@@ -128,17 +130,17 @@ def folded(weight, bias, scale, shift, mean, variance):
 
 
 def shuffled(weight, bias):
-    """A 3x3 convolution with the pixel_shuffle behind it as one transposed convolution, and its biases.
+    """A 3x3 convolution and the pixel_shuffle behind it as one transposed convolution -> (W, B).
 
     weight [4F, C, 3, 3], bias [4F] -> W [C, F, 6, 6] for stride 2 and padding 2, and B [1, F, 2, 2].
 
-    pixel_shuffle puts channel 4c + 2dy + dx of place (y, x) on the pixel (2y + dy, 2x + dx) of channel c. So that
+    pixel_shuffle puts channel 4c + 2dy + dx of place (y, x) on the pixel (2y + dy, 2x + dx) of channel c. So this
     pixel is the sum over u, v in {-1, 0, 1} of w[4c+2dy+dx, :, u+1, v+1] times the input at (y+u, x+v). A
-    transposed convolution adds W[:, c, i, j] times the input at (y', x') to the pixel (2y' + i - 2, 2x' + j - 2);
-    with y' = y+u that is row 2y+dy where i = dy + 2 - 2u, which is each of 0..5 once. Likewise for columns.
+    transposed convolution adds W[:, c, i, j] times the input at (y', x') to the pixel (2y' + i - 2, 2x' + j - 2).
+    With y' = y+u this is row 2y+dy if i = dy + 2 - 2u, which takes each value of 0..5 once. Likewise for columns.
 
-    A transposed convolution has one bias a channel, and here each sub-pixel has its own: b[4c+2dy+dx]. B is the
-    filter whose transposed convolution, of stride 2, spreads them from a map of ones.
+    A transposed convolution has one bias for each channel, but here each sub-pixel has its own: b[4c+2dy+dx]. B is the
+    filter of a second transposed convolution, of stride 2, that spreads these biases from a map of ones.
     """
     filters, channels = len(weight) // 4, weight.shape[1]
     transposed = np.empty((channels, filters, 6, 6), np.float32)
@@ -148,13 +150,13 @@ def shuffled(weight, bias):
 
 
 def before_shuffle(weight, bias):
-    """The 1x1 convolution behind a pixel_shuffle as one in front of it.
+    """The 1x1 convolution to put in front of a pixel_shuffle in place of the one behind it -> (weight, bias).
 
     weight [3, F, 1, 1], bias [3] -> weight [12, 4F, 1, 1], bias [12].
 
     A 1x1 convolution works on each pixel alone, and the pixel (2y + dy, 2x + dx) of the shuffled channel f is the
-    channel 4f + s, s = 2dy + dx, of place (y, x). So channel 4c + s of the new convolution reads the channels
-    4f + s with the weights w[c, f] and no others, and the shuffle, now of 12 channels, takes it to the pixel.
+    channel 4f + s, s = 2dy + dx, of place (y, x). So channel 4c + s of the new convolution reads only the channels
+    4f + s, with the weights w[c, f], and the shuffle, now of 12 channels, moves it to the pixel.
     """
     outputs, channels = weight.shape[:2]
     spread = np.zeros((outputs, 4, channels, 4), np.float32)
@@ -168,17 +170,18 @@ def before_shuffle(weight, bias):
 class Graph:
     """A fluid program built operation by operation, with the weights in a scope of its own.
 
-    `fused` gives convolutions bias, ReLU and addition as oneDNN computes them, inside the convolution: only a
-    processor knows these attributes, a GPU would leave them out without a word. Without it every operation is one
-    that all devices have.
+    fused: convolutions add bias and residual and apply ReLU themselves, as oneDNN can. A GPU ignores these attributes
+    and computes something else, so an exported graph is built without them, of operations that all devices have.
     """
 
-    # oneDNN keeps reordered weights by the names of variables, for all scopes of the process: a name that comes
-    # twice would give the second network the first one's weights.
+    # oneDNN keeps reordered weights by the names of variables, for all scopes of the process. If a name came twice, the
+    # second network would get the weights of the first.
     numbers = itertools.count()
 
     def __init__(self, fused=True):
-        self.program, self.scope, self.fused = fluid.Program(), fluid.Scope(), fused
+        self.program = fluid.Program()
+        self.scope = fluid.Scope()
+        self.fused = fused
         self.block = self.program.global_block()
 
     def variable(self, shape, dtype='float32', name=None, persistable=False):
@@ -194,7 +197,7 @@ class Graph:
         self.block.append_op(type=op_type, inputs=inputs, outputs=outputs, attrs=attrs)
 
     def map(self, op_type, x, channels=None, **attrs):
-        """An operation on x alone -> its output, of the same shape or of so many channels."""
+        """An operation whose only input is x -> its output, with the channels of x unless `channels` says otherwise."""
         out = self.variable([-1, channels or x.shape[1], -1, -1])
         self.append(op_type, {'X': x}, {'Out': out}, use_mkldnn=True, **attrs)
         return out
@@ -202,8 +205,8 @@ class Graph:
     def conv(self, x, weight, bias, relu=False, residual=None):
         """Convolution with 'SAME' padding, then ReLU or the addition of `residual`; [N, C, H, W] -> [N, F, H, W].
 
-        A fused addition puts its sum into the memory of `residual`, which no one may read any more. Paddle's
-        fuse pass does not look, and so destroys the input of the skip connection.
+        A fused addition writes the sum into the memory of `residual`, so no later operation may read `residual`.
+        Paddle's own fuse pass does not check this, and so destroys the input of the skip connection.
         """
         out = self.variable([-1, len(weight), -1, -1])
         inputs, attrs = {'Input': x, 'Filter': self.weight(weight)}, {}
@@ -224,21 +227,22 @@ class Graph:
         return out
 
     def conv_transpose(self, x, weight, padding):
-        """Transposed convolution of stride 2 without a bias. oneDNN has it only with `is_test`."""
+        """Transposed convolution of stride 2 without a bias. oneDNN computes it only if `is_test` is set."""
         out = self.variable([-1, weight.shape[1], -1, -1])
         self.append('conv2d_transpose', {'Input': x, 'Filter': self.weight(weight)}, {'Output': out}, strides=[2, 2],
                     paddings=[padding] * 2, dilations=[1, 1], groups=1, use_mkldnn=True, is_test=True)
         return out
 
     def add(self, x, y, axis=-1):
-        """x + y. Paddle's `sum` on oneDNN is wrong where the two lie in different memory layouts; this never is."""
+        """x + y, right in any memory layouts; Paddle's `sum` on oneDNN is wrong if x and y have different ones."""
         out = self.variable(x.shape)
         self.append('elementwise_add', {'X': x, 'Y': y}, {'Out': out}, axis=axis, use_mkldnn=True)
         return out
 
     def ones_like(self, x):
         """A map of ones [N, 1, H, W] for x [N, C, H, W]."""
-        channel, ones = self.variable([-1, 1, -1, -1]), self.variable([-1, 1, -1, -1])
+        channel = self.variable([-1, 1, -1, -1])
+        ones = self.variable([-1, 1, -1, -1])
         self.append('slice', {'Input': x}, {'Out': channel}, axes=[1], starts=[0], ends=[1])
         self.append('fill_any_like', {'X': channel}, {'Out': ones}, value=1.0, dtype=int(ones.dtype))
         return ones
@@ -257,15 +261,16 @@ def body(graph, t_image, layers):
 
 
 def body_reach(layers):
-    """How far, in pixels, what `body` computes depends on t_image to each side: one pixel a 3x3 convolution."""
+    """How many pixels of t_image to each side a pixel of `body`'s features depends on: one for each 3x3 convolution."""
     return 2 + 2 * len(layers.blocks)
 
 
 def tail(graph, features, layers, like):
-    """G from there on, before the last shuffle: features [N, F, H, W] -> [N, 12, 2H, 2W] in [-1, 1].
+    """G behind `body`, without the last shuffle: features [N, F, H, W] -> [N, 12, 2H, 2W] in [-1, 1].
 
-    It reaches two pixels to each side: one by the convolution in front of the first shuffle, half a pixel by the
-    one behind. `like`: a variable [N, C, H, W] in the plain layout.
+    Each output depends on two features to each side: one for the convolution in front of the first shuffle, half of one
+    for the convolution behind it, rounded up. like: a variable [N, C, H, W] in the plain NCHW memory layout, from which
+    the map of ones for the biases gets its size.
     """
     weight, subpixel_biases = shuffled(*layers.up1)
     n = graph.conv_transpose(features, weight, padding=2)

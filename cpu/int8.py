@@ -1,7 +1,7 @@
-"""G in 8-bit integers: the same network in about a third of the time, where the processor has AVX-512 VNNI.
+"""G in 8-bit integers: the same network in about a third of the time, on a CPU with AVX-512 VNNI.
 
-Written operation by operation with scales of its own. Paddle's quantiser (`enable_quantizer`) knows one way of
-calibrating, leaves out no operation, and ruins this network: 14.5 dB on Set5 in place of 30.9.
+The graph is built operation by operation, with scales measured here. Paddle's own quantiser (`enable_quantizer`) has
+one way of calibrating, cannot leave an operation in fp32, and ruins this network: 14.5 dB on Set5 in place of 30.9.
 """
 import ctypes
 import functools
@@ -22,7 +22,7 @@ CPUINFO = '/proc/cpuinfo'
 
 @functools.lru_cache(maxsize=None)
 def unsupported():
-    """Why this processor does not compute in int8 at speed, or None where it does."""
+    """Why this processor does not compute int8 fast, or None if it does."""
     try:
         with open(CPUINFO) as file:
             info = dict(re.findall(r'^([\w ]+?)\s*: (.*)$', file.read().split('\n\n')[0], re.MULTILINE))
@@ -35,18 +35,20 @@ def unsupported():
 
 
 def tell_number_of_cores(info):
-    """Tell oneDNN how many cores there are -> whether it could be told.
+    """Write the number of cores into oneDNN's memory -> whether its place was found.
 
-    Before it chooses the blocks of an int8 convolution, oneDNN 1.3, which Paddle carries, asks for the number of
-    cores, which its CPU detection (Xbyak's) finds out on Intel's processors alone: on AMD's, whose AVX-512 VNNI is
-    as good, every int8 convolution ends in "x2APIC is not supported". The detection's results are objects in
-    the library's memory, in which model, family and stepping follow 96 bytes that are zero where nothing was
-    found out. Two of these are set: "known" and the number.
+    oneDNN 1.3, which Paddle carries, needs the number of cores to choose the blocks of an int8 convolution. Its CPU
+    detection (Xbyak's) finds the number only on Intel's processors. AMD's have AVX-512 VNNI that is as good, but every
+    int8 convolution on them ends in "x2APIC is not supported". The detection keeps its results in objects in the
+    library's memory: 96 bytes, all zero if nothing was detected, then stepping, model and family. Two fields of the 96
+    bytes are set: "known" and the number.
     """
     family, model, stepping = [int(info[key]) for key in ('cpu family', 'model', 'stepping')]
     pattern = bytes(96) + struct.pack('<7i', model & 15, min(family, 15), stepping, model >> 4, max(family - 15, 0),
                                       family, model)
-    told, end_of_library = 0, None
+    told = 0
+    # The library's variables that start at zero follow its other memory without a name.
+    end_of_library = None
     with open('/proc/self/maps') as file:
         for line in file:
             start, end = [int(address, 16) for address in line.split(' ', 1)[0].split('-')]
@@ -61,12 +63,12 @@ def tell_number_of_cores(info):
 
 # The scales
 
-# Middles of the embedded photographs, reduced by four, to calibrate on.
+# Side, in pixels, of the pictures to calibrate on: the middles of the embedded photographs, reduced by four.
 CALIBRATION_SIZE = 64
 
 
 class Watched(Graph):
-    """A graph that notes in `read` the features that its convolutions read, in order."""
+    """A graph that lists in `read` the inputs of its convolutions, in order."""
 
     def __init__(self):
         super().__init__(fused=False)
@@ -82,14 +84,14 @@ class Watched(Graph):
 
 
 def calibrate(layers):
-    """The largest magnitude that each convolution of G reads, over the embedded photographs: a list, in G's order.
+    """The largest magnitude in the input of each convolution of G, over the embedded photographs: a list, in G's order.
 
-    Raises UsageError where scikit-image, which carries them, is not installed.
+    Raises UsageError if scikit-image, which carries the photographs, is not installed.
     """
     graph = Watched()
     t_image = graph.variable([-1, 3, -1, -1], name='t_image')
     tail(graph, body(graph, t_image, layers), layers, like=t_image)
-    # The map of ones for the biases of the sub-pixels is no feature.
+    # Leaves out the map of ones for the biases of the sub-pixels, the only input of one channel.
     read = [x.name for x in graph.read if x.shape[1] != 1]
     exe = fluid.Executor(fluid.CPUPlace())
     return np.max([
@@ -101,7 +103,8 @@ def calibrate(layers):
 
 def middle(path):
     """The middle of a photograph reduced by four, uint8 [CALIBRATION_SIZE, CALIBRATION_SIZE, 3]."""
-    image, side = read_image(path), SCALE * CALIBRATION_SIZE
+    image = read_image(path)
+    side = SCALE * CALIBRATION_SIZE
     top, left = [(size - side) // 2 for size in image.shape[:2]]
     return bicubic_resize(image[top:top + side, left:left + side], CALIBRATION_SIZE, CALIBRATION_SIZE)
 
@@ -109,19 +112,20 @@ def middle(path):
 # The graph
 
 class Int8Graph(Graph):
-    """A graph of int8 convolutions. Their features lie in memory as [N, H, W, C], fp32 ones too."""
+    """A graph of int8 convolutions. All feature maps, int8 and fp32, lie in memory as [N, H, W, C]."""
 
     def quantize(self, x, scale):
-        """float32 -> int8: x * scale, rounded."""
+        """float32 x -> int8: x * scale, rounded."""
         out = self.variable(x.shape, 'int8')
         self.append('quantize', {'Input': x}, {'Output': out}, Scale=scale, is_negative_input=True,
                     output_format='NHWC')
         return out
 
     def conv(self, x, weight, bias, scale, relu=False, out_scale=None):
-        """Convolution of int8 or uint8 features x -> uint8 where there is an `out_scale`, else float32.
+        """Convolution of int8 or uint8 features x -> uint8 if there is an `out_scale`, else float32.
 
-        `scale`, `out_scale`: what a value of 1.0 is as an integer. Each filter's weights get their own.
+        scale, out_scale: the integer for a value of 1.0, in the input and in the output. Each filter's weights get a
+        scale of their own, by which the largest becomes 127.
         """
         out = self.variable([-1, len(weight), -1, -1], 'uint8' if out_scale else 'float32')
         weight_scales = 127 / np.abs(weight).reshape(len(weight), -1).max(axis=1).clip(1e-9)
@@ -133,20 +137,20 @@ class Int8Graph(Graph):
         return out
 
     def add(self, x, y, into=None):
-        """x + y, in the memory of x where `into` is x.
+        """x + y, in the memory of x if `into` is x.
 
-        Paddle's `sum` on oneDNN is fast and right here, because both are the work of int8 convolutions, G's first
-        one included: where the two lie in different layouts it adds wrongly without a word (2.3 dB for one
-        such sum in a residual block).
+        Paddle's `sum` on oneDNN is fast, but adds wrongly and reports nothing if x and y lie in different memory
+        layouts (2.3 dB for one such sum in a residual block). Here all maps come from int8 convolutions, so their
+        layouts are equal; this is why G's first convolution is int8 too.
         """
         out = into or self.variable(x.shape)
         self.append('sum', {'X': [x, y]}, {'Out': out}, use_mkldnn=True)
         return out
 
     def array(self, x):
-        """What the last run left in the persistable variable x, as it lies in memory: [H, W, C], for N = 1.
+        """The value of the persistable variable x after the last run, as it lies in memory: [H, W, C], for N = 1.
 
-        Fetching it would turn it into [C, H, W], and the next graph would turn it back.
+        Fetching would transpose it to [C, H, W], and the next graph would transpose it back.
         """
         tensor = self.scope.find_var(x.name).get_tensor()
         _, channels, height, width = tensor.shape()
@@ -154,27 +158,33 @@ class Int8Graph(Graph):
 
 
 def by_subpixel(weight, bias):
-    """A convolution's filters 4c + s, s the sub-pixel, in the order sC + c: each sub-pixel's channels together."""
+    """Reorder the filters in front of a pixel_shuffle from 4c + s to sC + c (channel c of C, sub-pixel s of 4).
+
+    The channels of each sub-pixel then lie together, so that `shuffle` moves whole runs of bytes.
+    """
     order = np.arange(len(weight)).reshape(-1, 4).T.ravel()
     return weight[order], bias[order]
 
 
 def shuffle(features):
-    """pixel_shuffle of features [H, W, 4C] in the order of `by_subpixel` -> [2H, 2W, C]. Moves whole runs of bytes."""
+    """pixel_shuffle of features [H, W, 4C] in the order of `by_subpixel` -> [2H, 2W, C]."""
     height, width, channels = features.shape
     rows = features.reshape(height, width, 2, channels // 2).swapaxes(1, 2)
     return rows.reshape(2 * height, 2 * width, channels // 4)
 
 
 class Int8Network:
-    """G in int8, in the two parts of engine.Fp32Network. The first shuffle, of bytes, lies between them."""
+    """G in int8, in two parts as fp32.Fp32Network. The first pixel shuffle lies between them and moves bytes."""
 
     precision = 'int8'
+    # The features leave run_body after that shuffle.
     features_scale = 2
 
     def __init__(self, layers, largest):
-        """largest: what `calibrate` found."""
-        self.body_reach, self.tail_reach = body_reach(layers) + 1, 1
+        """layers: Convolutions; largest: the list that `calibrate` returns."""
+        # The convolution in front of the first shuffle belongs to the first part here.
+        self.body_reach = body_reach(layers) + 1
+        self.tail_reach = 1
         largest = iter(largest)
 
         def signed():
@@ -183,7 +193,8 @@ class Int8Network:
         def unsigned():
             return 255 / next(largest)
 
-        # t_image is fed as the bytes of its pixels, p = 127.5 * x + 127.5, less 128: half a step below 127.5 * x.
+        # t_image is fed as its 8-bit pixels p = 127.5 * x + 127.5, minus 128, which is 127.5 * x - 0.5. The first bias
+        # makes up for this half step, and the first of `largest` is not needed.
         next(largest)
         weight, bias = layers.first
         graph = self.body = Int8Graph()

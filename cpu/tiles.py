@@ -1,11 +1,11 @@
-"""How a picture is cut into pieces that are computed one by one."""
+"""Cuts a picture's side into overlapping windows that are computed one by one."""
 
 
 def windows(length, size, margin):
-    """Windows of one size, at most `size`, over 0..length -> [(start, stop, (keep_start, keep_stop)), ...].
+    """Windows of one size, at most `size`, that cover 0..length -> [(start, stop, (keep_start, keep_stop)), ...].
 
-    What they keep follows upon one another from 0 to length, and lies `margin` inside its window except at the two
-    ends. Needs size > 2 * margin.
+    The kept parts cover 0..length without overlap. Each lies at least `margin` inside its window, except at the ends 0
+    and length. Needs size > 2 * margin.
     """
     if length <= size:
         return [(0, length, (0, length))]

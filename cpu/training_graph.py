@@ -1,23 +1,23 @@
-"""Exact rewrites of a program that make it fast on a processor. A GPU gets none of them.
+"""Exact rewrites of a training program that make it fast on a CPU. A program for a GPU stays as it is.
 
-They work on the forward operations: call `for_cpu` before `minimize`, and the gradients follow.
+The rewrites change the forward operations: call `for_cpu` before `minimize`, so that the gradients follow them.
 """
 import numpy as np
 
 from cli.paddle_setup import fluid
 
-# Places of a map, out of a convolution, below which its filters weigh more than the map: reordering them at every step
-# costs more than oneDNN's own layout gains.
+# If a convolution's output map has fewer places (height * width), its filters are larger than the map, and reordering
+# the filters at every step costs more than oneDNN's own memory layout gains.
 FEW_PLACES = 64
-# Channels that oneDNN keeps together, at most.
+# oneDNN's memory layouts keep up to this many channels together, as a block.
 BLOCK = 16
-# What oneDNN computes, and differentiates, in whatever layout its input has. Its batch normalisation, in this Paddle,
-# gives zeros for the gradients of scale and shift, and ends the process where they are frozen.
+# Operations that oneDNN computes and differentiates in any memory layout. Batch normalisation is not among them: that
+# of oneDNN, in this Paddle, gives zero gradients for scale and shift, and ends the process if they are frozen.
 ANY_LAYOUT = ('relu', 'leaky_relu', 'pool2d')
 
 
 def for_cpu(program):
-    """Give the operations of `program` their fastest form on a CPU. Names, values and gradients stay."""
+    """Give the operations of `program` their fastest form on a CPU. Names, values and gradients do not change."""
     block = program.global_block()
     for op in [op for op in block.ops if op.type == 'conv2d']:
         few_places = np.prod(block.var(op.output('Output')[0]).shape[2:]) < FEW_PLACES
@@ -30,14 +30,14 @@ def for_cpu(program):
 
 
 def convolution_by_onednn(op, own_layout):
-    """Run a convolution, and with it its gradient, by oneDNN, where wanted in the memory layout that it chooses.
+    """Run a convolution and its gradient by oneDNN, with `own_layout` in a memory layout that oneDNN chooses.
 
-    The sums are Paddle's own in another order. `data_format` NCHW holds oneDNN, in training, to a layout for which
-    it knows nothing better than a matrix product over unrolled pictures; AnyLayout leaves it the choice, blocks
-    of 16 channels where there is AVX-512. Paddle reorders a map for each operation that does not know the blocks.
+    The result is Paddle's, summed in another order. In training, `data_format` NCHW ties oneDNN to a layout that it can
+    only compute as a matrix product over unrolled pictures. With AnyLayout it chooses, and takes blocks of 16 channels
+    if the CPU has AVX-512. Paddle reorders a map for each operation that does not know blocks.
 
-    The global FLAGS_use_mkldnn corrupts memory in elementwise_add, and the mark on a gradient operation is
-    stored with the wrong type; the mark on the forward operation is inherited as it should be.
+    `use_mkldnn` is set on the forward operation, and its gradient inherits it. Set on the gradient operation, it would
+    be stored with the wrong type. The global FLAGS_use_mkldnn corrupts memory in elementwise_add.
     """
     op._set_attr('use_mkldnn', True)
     if own_layout:
@@ -45,9 +45,9 @@ def convolution_by_onednn(op, own_layout):
 
 
 def bias_in_convolution(block, op):
-    """Let a convolution add its own bias, conv(x) + b in one pass, where nothing asks for that bias's gradient.
+    """Let a convolution with a frozen bias add it in the same pass, in place of an elementwise_add behind it.
 
-    The operation has an input for it, which oneDNN reads; its gradient operation has none.
+    oneDNN's convolution has an input for the bias, but its gradient operation gives no gradient for it.
     """
     readers = [reader for reader in block.ops if op.output('Output')[0] in reader.input_arg_names]
     if len(readers) == 1 and readers[0].type == 'elementwise_add':
@@ -59,9 +59,10 @@ def bias_in_convolution(block, op):
 
 
 def stay_in_layout(block):
-    """Have oneDNN also compute what follows its convolutions, so that a map stays in their layout up to the next one.
+    """Have oneDNN also compute the operations behind its convolutions, so that a map keeps its layout up to the next.
 
-    Only where the blocks are full: Paddle gives a map no memory for the rest of a block, and oneDNN writes it.
+    Only maps whose channels fill whole blocks: oneDNN also writes the rest of a block, for which Paddle reserves no
+    memory.
     """
     maps = set()
     for op in block.ops:
@@ -75,11 +76,11 @@ def stay_in_layout(block):
 def convolution_as_matmul(block, op):
     """Replace a 'SAME' convolution of a small map by one matrix product over all pictures and places.
 
-    Convolution is the product of the filters [F, C*k*k] with the patches [C*k*k, places], which `unfold` lays
-    out; here the patches of the whole batch stand in one matrix. D's last convolutions have up to 33 million
-    weights and a handful of places: Paddle's own kernel reads all weights once a picture, oneDNN's weight
-    gradient is slower still (measured for 1024 -> 2048 at 3 x 3, batch 8: 1.4, 2.9 and 0.17 s; D's step on two crops
-    of 384: 13.1 s by oneDNN, 2.7 s so).
+    A convolution is the product of the filters [F, C*k*k] with the patches [C*k*k, places] that `unfold` lays out. Here
+    the patches of the whole batch stand in one matrix. D's last convolutions have up to 33 million weights and a
+    handful of places: Paddle's kernel reads all weights once for each picture, and oneDNN's weight gradient is slower
+    still. Measured for 1024 -> 2048 channels at 3 x 3, batch 8: Paddle 1.4 s, oneDNN 2.9 s, this 0.17 s; for D's step
+    on two crops of 384: oneDNN 13.1 s, this 2.7 s.
     """
     x, weight = block.var(op.input('Input')[0]), block.var(op.input('Filter')[0])
     out = block.var(op.output('Output')[0])
@@ -91,6 +92,7 @@ def convolution_as_matmul(block, op):
     index = block.ops.index(op)
 
     def append(op_type, inputs, output, attrs, shape, frozen=False):
+        """Insert an operation before the convolution -> its output: `output`, or a new variable with this suffix."""
         nonlocal index
         if not isinstance(output, fluid.framework.Variable):
             output = block.create_var(name=fluid.unique_name.generate(out.name + '.' + output), dtype=x.dtype,
@@ -120,7 +122,7 @@ def convolution_as_matmul(block, op):
 
 
 def same_padding(size, kernel, stride):
-    """Output size, padding before and padding after of a 'SAME' convolution along one side."""
+    """-> (output size, padding before, padding after) of a 'SAME' convolution along one side."""
     out = -(-size // stride)
     padding = max((out - 1) * stride + kernel - size, 0)
     return out, padding // 2, padding - padding // 2

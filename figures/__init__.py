@@ -1,1 +1,1 @@
-"""Scripts that draw the figures of the documents, and the figures."""
+"""The figures of the documents, and the scripts that draw them."""

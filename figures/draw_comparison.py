@@ -1,9 +1,9 @@
-"""Draw the figure of README, comparison.png: what the networks of pretrained/ make of photographs not trained on.
+"""Draw README's figure comparison.png: photographs that were not trained on, by the networks of pretrained/.
 
     python figures/draw_comparison.py
 
-The photographs are scikit-image's, reduced by bicubic as evaluate.py does, and measured whole. The details are chosen
-by hand, to show what the networks do to fur, a face, edges and writing.
+The photographs come from scikit-image and are reduced by bicubic as in evaluate.py. PSNR and LPIPS are of the whole
+pictures. The details are chosen by hand, to show what the networks do to fur, a face, edges and writing.
 """
 import os
 import sys
@@ -21,24 +21,25 @@ import numpy as np
 from cpu import engine
 from data_utils import embedded
 from measuring import lpips_alex, metrics, pairs
-from measuring.strips import framed
+from measuring.strips import FIGURE_DPI, framed, show_panel
 from pictures.enlarge import upscale
 from storage import networks
 
 PICTURE = os.path.join(ROOT, 'figures', 'comparison.png')
-# A photograph of scikit-image, and the left and top of its detail.
+# A photograph of scikit-image, and (left, top) of its detail.
 ROWS = (('chelsea.png', (120, 92)), ('astronaut.png', (172, 60)), ('coffee.png', (300, 100)),
         ('astronaut.png', (126, 336)))
 DETAIL = 96
-# In pixels.
-PANEL, TITLE, CAPTION, GAP, DPI = 288, 28, 24, 8, 100
+# In pixels: the side of a panel, the room above it for its title and below for its caption, and between panels.
+PANEL, TITLE, CAPTION, GAP = 288, 28, 24, 8
 
 
 def main():
     models = {name: engine.load(networks.find(name.lower())) for name in ('SRResNet', 'SRGAN')}
     measure = lpips_alex.Lpips(lpips_alex.read_weights())
-    width, height = 6 * (PANEL + GAP) + GAP, TITLE + len(ROWS) * (PANEL + CAPTION + GAP)
-    figure = plt.figure(figsize=(width / DPI, height / DPI), dpi=DPI)
+    width = 6 * (PANEL + GAP) + GAP
+    height = TITLE + len(ROWS) * (PANEL + CAPTION + GAP)
+    figure = plt.figure(figsize=(width / FIGURE_DPI, height / FIGURE_DPI), dpi=FIGURE_DPI)
     for row, (name, corner) in enumerate(ROWS):
         lr, hr = pair(embedded(name)[0])
         images = {'Bicubic': pairs.enlarge_bicubic(lr)}
@@ -49,20 +50,15 @@ def main():
         panels += [(title, image, '%.2f dB, LPIPS %.3f' % (metrics.psnr_y(image, hr), measure(image, hr)))
                    for title, image in images.items()]
         panels += [('Original', hr, '')]
+        bottom = height - TITLE - (row + 1) * (PANEL + CAPTION + GAP) + CAPTION
         for column, (title, image, caption) in enumerate(panels):
-            left, bottom = GAP + column * (PANEL + GAP), height - TITLE - (row + 1) * (PANEL + CAPTION + GAP) + CAPTION
-            axes = figure.add_axes([left / width, bottom / height, PANEL / width, PANEL / height])
-            axes.imshow(image if column == 0 else image[box[1]:box[3], box[0]:box[2]], interpolation='nearest')
-            axes.axis('off')
-            if row == 0:
-                axes.set_title(title, fontsize=12, fontweight='bold')
-            axes.annotate(caption, (0.5, 0), (0, -4), 'axes fraction', 'offset points', fontsize=11, ha='center',
-                          va='top')
-    figure.savefig(PICTURE, dpi=DPI)
+            show_panel(figure, image if column == 0 else image[box[1]:box[3], box[0]:box[2]],
+                       GAP + column * (PANEL + GAP), bottom, PANEL, title if row == 0 else '', caption, title_size=12)
+    figure.savefig(PICTURE, dpi=FIGURE_DPI)
 
 
 def pair(path):
-    """-> (lr, hr) uint8 RGB, as evaluate.py takes a picture without a partner."""
+    """A photograph -> (lr uint8 [h, w, 3], hr uint8 [4h, 4w, 3]), reduced by bicubic as in evaluate.py."""
     return pairs.read_pair(pairs.Pair(os.path.basename(path), path, None))
 
 

@@ -9,15 +9,15 @@ from cli.paddle_setup import fluid
 from srgan_d import SRGAN_d
 from srgan_g import SRGAN_g
 
-# The operations that are drawn: words and colour.
+# {type of an operation that is drawn: (its words, its colour)}.
 DRAWN = {
     'conv2d': ('conv', '#9dc3e6'), 'mul': ('fc', '#9dc3e6'), 'batch_norm': ('BN', '#f4d58d'),
     'relu': ('ReLU', '#a9d8b8'), 'leaky_relu': ('LeakyReLU', '#a9d8b8'), 'tanh': ('tanh', '#a9d8b8'),
     'elementwise_add': ('sum', '#ffffff'), 'pixel_shuffle': ('shuffle x2', '#d9b8e8')}
 NETWORKS = (('Generator G', SRGAN_g, (3, 24, 24)), ('Discriminator D', SRGAN_d, (3, 96, 96)))
 
-# kind: a key of DRAWN. note: of a convolution its kernel, filters and stride, as the paper has them. shape: of its
-# output, without N. sources: the layers that it reads, by their places, -1 for the input.
+# A drawn layer. kind: a key of DRAWN. note: a convolution's kernel, filters and stride as the paper writes them, for
+# example k3n64s1. shape: of the output, without N. sources: the indices of the layers that it reads, -1 for the input.
 Layer = collections.namedtuple('Layer', 'kind note shape sources')
 
 
@@ -26,7 +26,10 @@ def layers_of(network, shape):
     program = fluid.Program()
     with fluid.program_guard(program, fluid.Program()), fluid.unique_name.guard():
         network(fluid.data('input', [1, *shape]))
-    block, layers, maker = program.global_block(), [], {'input': -1}
+    block = program.global_block()
+    layers = []
+    # {variable: the index of the layer that makes it}; an operation that is not drawn belongs to the layer before it.
+    maker = {'input': -1}
     for op in block.ops:
         read = [name for name in op.input_arg_names if name in maker]
         is_bias = op.type == 'elementwise_add' and len(read) == 1
@@ -36,7 +39,7 @@ def layers_of(network, shape):
             sources = [maker[name] for name in read]
             layers.append(Layer(op.type, note(op, block), None, sources))
         maker.update(dict.fromkeys(op.output_arg_names, place))
-        # A reshape lays the same maps out for what comes next.
+        # A reshape only lays the same maps out differently for the next operation.
         if op.type != 'reshape2':
             out = next(op.output(slot)[0] for slot in ('Y', 'Output', 'Out') if slot in op.output_names)
             layers[place] = layers[place]._replace(shape=block.var(out).shape[1:])
@@ -51,8 +54,9 @@ def note(op, block):
 
 
 def repetition(layers):
-    """The part that is there most often in a row: (place of its first layer, its length, how often), or (0, 0, 1)."""
-    signs, best = [layer[:2] for layer in layers], (0, 0, 1)
+    """The repeated group that covers most layers: (index of its first layer, its length, repetitions), or (0, 0, 1)."""
+    signs = [layer[:2] for layer in layers]
+    best = (0, 0, 1)
     for start in range(len(signs)):
         for length in range(2, (len(signs) - start) // 2 + 1):
             times = 1
@@ -64,7 +68,7 @@ def repetition(layers):
 
 
 def draw():
-    """Both networks -> a matplotlib Figure."""
+    """A matplotlib Figure of both networks."""
     figure = Figure(figsize=(10, 5.2), dpi=150, facecolor='white')
     FigureCanvasAgg(figure)
     for (title, network, shape), bottom in zip(NETWORKS, (0.5, 0)):
@@ -75,12 +79,13 @@ def draw():
 
 
 def draw_network(axes, title, shape, layers):
-    """Draw Layers from left to right, those that are repeated once."""
+    """Draw Layers from left to right, a repeated group once. shape: of the network's input, without N."""
     start, length, times = repetition(layers)
     shown = [place for place in range(len(layers)) if not start + length <= place < start + length * times]
-    # A group begins with what has weights, after a gap.
+    # There is a gap in front of each layer that is a convolution or fully connected.
     begins = [place for place in shown if layers[place].kind in ('conv2d', 'mul')]
-    x, xs = 1.2, {}
+    x = 1.2
+    xs = {}
     for place in shown:
         x += 1.5 if place in begins else 1.0
         xs[place] = x

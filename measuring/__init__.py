@@ -1,1 +1,1 @@
-"""How good a picture is: metrics, pairs of pictures, and pages to look at."""
+"""Measure and compare pictures: metrics, pairs of pictures, reports, comparison strips and pages."""

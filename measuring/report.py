@@ -1,4 +1,7 @@
-"""Scores of several methods on several pictures: a table for people, JSON and CSV for programs."""
+"""The scores of several methods on several pictures, as a table for people and as JSON and CSV for programs.
+
+A SCORES dict is {'psnr_y': dB, 'ssim_y': number, 'lpips': number}; 'lpips' is in it if LPIPS was measured.
+"""
 import csv
 import io
 import json
@@ -17,8 +20,9 @@ def mean(rows):
 
 
 class Table:
-    """Scores for people: a row a picture, printed as it comes, and a block of columns a method."""
+    """Prints a row for each picture as soon as it is measured, with a block of columns for each method."""
 
+    # Of the terminal, in characters.
     WIDTH = 100
     COLUMNS = {'psnr_y': (' PSNR', '%5.2f'), 'ssim_y': ('  SSIM', '%6.4f'), 'lpips': ('LPIPS', '%5.3f')}
 
@@ -42,12 +46,12 @@ class Table:
 
 
 def cells(text):
-    """The width of a text on a terminal, where Chinese characters are two cells wide."""
+    """The width of a text on a terminal, in cells; a Chinese character takes two."""
     return sum(2 if unicodedata.east_asian_width(character) in 'WF' else 1 for character in text)
 
 
 def fit(text, width):
-    """The text filled up to `width` cells, or its end where it is longer."""
+    """The text filled with spaces to `width` cells; of a longer text only the end."""
     if cells(text) > width:
         while cells(text) > width - 1:
             text = text[1:]

@@ -1,1 +1,1 @@
-"""Pictures of every kind: read, enlarged and written."""
+"""Read, enlarge and write pictures of every kind."""

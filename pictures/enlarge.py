@@ -1,4 +1,4 @@
-"""A picture of any kind enlarged by G, in tiles that overlap by all that G sees."""
+"""Enlarge a picture of any kind by G, in tiles that overlap so far that no seam appears."""
 import cv2
 import numpy as np
 from PIL import Image
@@ -7,7 +7,7 @@ from cpu.tiles import windows
 from data_utils import SCALE
 from pictures.picture import Picture, from_image, to_image
 
-# Side, in pixels of the picture, of what is computed at once.
+# Side of a tile, in pixels of the input picture.
 TILE = 768
 
 
@@ -15,9 +15,9 @@ def upscale(image, model, tile=TILE, ensemble=False):
     """A picture four times as large, of the same type and mode.
 
     image: a PIL image, or an array uint8 or uint16 [H, W] or [H, W, C], C = 1 grey, 2 grey and alpha, 3 RGB, 4 RGB
-    and alpha. model: an engine.Engine. tile: the side, in pixels of `image`, of what is computed at once.
-    ensemble: the mean over the eight flips and turns, eight times as slow. Raises ValueError for other arrays, and
-    for PIL images of more than 16 bits.
+    and alpha. model: a cpu.fp32.Engine. tile: the side of a tile in pixels of `image`. ensemble: take the mean over the
+    eight flips and quarter turns, which is eight times as slow. Raises ValueError for other arrays, and for PIL images
+    with more than 16 bits for each colour.
     """
     if isinstance(image, Image.Image):
         picture = from_image(image)
@@ -33,9 +33,9 @@ def upscale(image, model, tile=TILE, ensemble=False):
 
 
 def strips(picture, model, tile=TILE, ensemble=False, progress=iter):
-    """The enlarged pixels [n, 4W, C] of a Picture in strips from top to bottom.
+    """Yield the enlarged pixels of a Picture [H, W, C] in strips [n, 4W, C] from top to bottom.
 
-    progress: wraps the list of all tiles, as tqdm does.
+    progress: a function that wraps the list of all tiles, as tqdm does.
     """
     pixels = spread_colours(picture.pixels) if picture.has_alpha else picture.pixels
     height, width = pixels.shape[:2]
@@ -49,15 +49,15 @@ def strips(picture, model, tile=TILE, ensemble=False, progress=iter):
             pixels[top:bottom, left:right], picture, kept, model, ensemble)
         if keep[1] == width:
             yield strip
-            # Or it would stay in memory beside the next one.
+            # Free it before the next strip is made.
             del strip
 
 
 def enlarge(pixels, picture, keep, model, ensemble):
-    """What is kept of a tile of a Picture, enlarged: its pixels [H, W, C], keep (rows, columns) -> [4h, 4w, C].
+    """A tile's pixels [H, W, C] -> the part to keep, enlarged, [4h, 4w, C]. keep: (rows, columns), each (start, stop).
 
-    Three channels are G's, a single one goes through it as grey. Of the four channels of CMYK the inks of colour
-    are what RGB lacks of white.
+    G takes three channels as RGB, and a single one as grey. The inks cyan, magenta and yellow of CMYK are inverted
+    into RGB, and black is enlarged as grey.
     """
     if picture.mode == 'CMYK':
         colour, black = ~pixels[:, :, :3], pixels[:, :, 3:]
@@ -69,21 +69,21 @@ def enlarge(pixels, picture, keep, model, ensemble):
 
 
 def generate(pixels, keep, model, ensemble):
-    """G of a tile's pixels [H, W, 3], or [H, W, 1] as grey: what is kept of it, enlarged, of the same type."""
+    """A tile's pixels [H, W, 3], or [H, W, 1] for grey -> the part to keep, enlarged by G, of the same type."""
     white = np.iinfo(pixels.dtype).max
     deep = white > 255
     values = pixels.astype(np.float32) * np.float32(2 / white) - 1
     values = values if values.shape[2] == 3 else values.repeat(3, axis=2)
     values = mean_of_turns(model, values, *keep, deep) if ensemble else model.enlarge(values, *keep, deep)
     values = values if pixels.shape[2] == 3 else values.mean(axis=2, keepdims=True)
-    # Rounded to the nearest: the cast cuts off.
+    # The half makes the cast, which cuts off, round to the nearest.
     values *= white / 2
     values += white / 2 + 0.5
     return values.astype(pixels.dtype)
 
 
 def mean_of_turns(model, values, rows, columns, deep):
-    """The mean of G's pictures of the eight flips and quarter turns, turned back; as Engine.enlarge."""
+    """Engine.enlarge, but the mean over the eight flips and quarter turns of `values`, each turned back."""
     total = 0
     for turns in range(4):
         for flip in (1, -1):
@@ -94,7 +94,10 @@ def mean_of_turns(model, values, rows, columns, deep):
 
 
 def enlarge_alpha(alpha, keep, model, ensemble):
-    """Alpha [H, W, 1] by G as grey, within the values of the nine pixels around: what is flat stays exactly so."""
+    """Alpha [H, W, 1] enlarged by G as grey -> [4h, 4w, 1].
+
+    Each value is clipped to the range of the 3 x 3 pixels around it, so opaque and transparent areas stay exactly so.
+    """
     (top, bottom), (left, right) = keep
     kernel = np.ones((3, 3), np.uint8)
     low, high = [function(alpha, kernel)[top:bottom, left:right].repeat(SCALE, 0).repeat(SCALE, 1)[:, :, np.newaxis]
@@ -103,9 +106,9 @@ def enlarge_alpha(alpha, keep, model, ensemble):
 
 
 def spread_colours(pixels):
-    """pixels [H, W, C] with alpha last: each fully transparent one gets the colour of the nearest that can be seen.
+    """pixels [H, W, C], alpha last -> the same, each fully transparent pixel with the colour of the nearest other one.
 
-    Its own colour, which nobody sees, would bleed into the edge.
+    Otherwise the invisible colours of transparent pixels would bleed into visible edges.
     """
     hidden = pixels[:, :, -1] == 0
     if hidden.all() or not hidden.any():

@@ -1,4 +1,4 @@
-"""A picture of any kind as pixels that G can take, and back into a picture of its own kind."""
+"""Read a picture file of any kind into a Picture, and write enlarged pixels as a picture of the same kind."""
 import struct
 
 import cv2
@@ -16,10 +16,10 @@ JPEG_QUALITY = 95
 STRIP = 256
 
 ORIENTATION = 0x0112
-# Description, make, model, software, date, artist, copyright, and the directories of EXIF and GPS: what of EXIF is
-# true of the enlarged picture too.
+# The EXIF tags that are true of the enlarged picture too: description, make, model, software, date, artist, copyright,
+# and the directories of EXIF and GPS.
 EXIF_TAGS = 0x010e, 0x010f, 0x0110, 0x0131, 0x0132, 0x013b, 0x8298, 0x8769, 0x8825
-# What turns stored pixels upright, by their EXIF orientation.
+# {EXIF orientation: function that turns the stored pixels upright}.
 UPRIGHT = {
     2: lambda pixels: pixels[:, ::-1],
     3: lambda pixels: pixels[::-1, ::-1],
@@ -34,12 +34,17 @@ UPRIGHT = {
 class Picture:
     """pixels: uint8 or uint16 [H, W, C], C: 1 grey, 2 grey and alpha, 3 RGB, 4 RGB and alpha or CMYK.
 
-    mode: PIL's mode in which it comes back. dpi, icc, exif: as PIL's `save` takes them, or None. note: what the
-    picture is of its file, where it is not all of it.
+    mode: the PIL mode in which the enlarged picture is written. dpi, icc, exif: as PIL's `save` takes them, or None.
+    note: which part of the file was read, if not all of it, or None.
     """
 
     def __init__(self, pixels, mode, dpi=None, icc=None, exif=None, note=None):
-        self.pixels, self.mode, self.dpi, self.icc, self.exif, self.note = pixels, mode, dpi, icc, exif, note
+        self.pixels = pixels
+        self.mode = mode
+        self.dpi = dpi
+        self.icc = icc
+        self.exif = exif
+        self.note = note
 
     @property
     def has_alpha(self):
@@ -49,8 +54,13 @@ class Picture:
 # Reading
 
 def read_picture(path, max_pixels=MAX_PIXELS):
-    """The first picture of a file, turned upright. Raises UnreadableImage, for more than max_pixels too."""
-    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    """The first picture of a file, turned upright, as a Picture.
+
+    Raises UnreadableImage if it cannot be read or has more than max_pixels pixels.
+    """
+    # max_pixels takes the place of PIL's own limit.
+    limit = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = None
     try:
         with Image.open(path) as image:
             if image.width * image.height > max_pixels:
@@ -76,7 +86,7 @@ def read_picture(path, max_pixels=MAX_PIXELS):
 
 
 def from_image(image):
-    """A PIL image as a Picture. Raises ValueError where its pixels have more than 16 bits."""
+    """A PIL image as a Picture. Raises ValueError if its pixels have more than 16 bits for each colour."""
     mode, info = image.mode, image.info
     if mode == 'F' or mode == 'I' and not 0 <= min(image.getextrema()) <= max(image.getextrema()) <= 65535:
         raise ValueError('its pixels have more than 16 bits; convert it first')
@@ -94,7 +104,10 @@ def from_image(image):
 
 
 def pixels_of(image, mode):
-    """The pixels [H, W, C] of a PIL image in a mode, strip by strip: at once, PIL would hold them twice more."""
+    """The pixels [H, W, C] of a PIL image, converted to `mode`.
+
+    They are converted strip by strip, because PIL holds two further copies of what it converts.
+    """
     pixels = None
     for top in range(0, image.height, STRIP):
         strip = image.crop((0, top, image.width, min(top + STRIP, image.height)))
@@ -107,25 +120,25 @@ def pixels_of(image, mode):
 
 
 def has_16_bit_colours(image):
-    """Whether an opened file has 16 bits a colour, of which PIL will keep eight without a word."""
+    """Whether an opened file has 16 bits for each colour, of which PIL silently keeps only eight."""
     return not image.mode.startswith('I') and any(';16' in str(tile[3]) for tile in image.tile)
 
 
 def read_16_bits(path, channels):
-    """The 16-bit pixels [H, W, channels] of a file in colour. Raises ValueError."""
-    # Not cv2.imread: on some systems it takes no name outside ASCII.
+    """The pixels uint16 [H, W, channels] of a file. Raises ValueError if OpenCV does not read it in 16 bits."""
+    # Not cv2.imread, which on some systems opens no file with a name outside ASCII.
     pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.dtype != np.uint16:
         raise ValueError('OpenCV does not read its 16-bit pixels')
     pixels = pixels.reshape(pixels.shape[:2] + (-1,))
     if pixels.shape[2] >= 3:
         pixels = pixels[:, :, [2, 1, 0, 3][:pixels.shape[2]]]
-    # OpenCV turns grey with alpha into colours.
+    # OpenCV reads grey with alpha as four channels.
     return pixels[:, :, [0, -1]] if channels == 2 else pixels
 
 
 def exif_bytes(exif):
-    """EXIF_TAGS of EXIF as the file formats take it, or None where there are none or it is not whole."""
+    """PIL's EXIF reduced to EXIF_TAGS, as bytes; None if it has none of them or is damaged."""
     for tag in set(exif) - set(EXIF_TAGS):
         del exif[tag]
     try:
@@ -137,7 +150,7 @@ def exif_bytes(exif):
 # Writing
 
 def to_image(pixels, mode):
-    """pixels [H, W, C] of a Picture's kind -> a PIL image of the mode. 16-bit pixels must be grey."""
+    """pixels [H, W, C] as in a Picture -> a PIL image of the given mode. 16-bit pixels must be grey."""
     if mode == '1':
         return Image.fromarray(pixels[:, :, 0] >= 128)
     if pixels.dtype == np.uint16:
@@ -148,15 +161,15 @@ def to_image(pixels, mode):
 
 
 def extension(picture, image_format):
-    """The ending of the file into which `write_picture` writes: PNG has no CMYK, and TIFF takes its place."""
+    """The ending of the output file, for the format 'png' or 'jpg'. PNG has no CMYK, so TIFF takes its place."""
     return {'jpg': '.jpg', 'png': '.tif' if picture.mode == 'CMYK' else '.png'}[image_format]
 
 
 def write_picture(file, strips, size, picture, file_extension):
-    """Write the picture of `size` (width, height) that comes in `strips` [n, width, C] from top to bottom.
+    """Write a picture of `size` (width, height), given as `strips` [n, width, C] from top to bottom, to an open file.
 
-    It gets the kind, profile, EXIF and DPI of `picture`. A PNG is written as the strips come; what PIL has to write,
-    JPEG, TIFF, palettes and 1-bit, is held in memory whole.
+    It gets the mode, profile, EXIF and DPI of `picture`. A PNG is written strip by strip; JPEG, TIFF, palettes and
+    1-bit pictures are written by PIL, which needs the whole picture in memory.
     """
     if file_extension == '.png' and picture.mode not in ('P', '1'):
         bits = 8 * picture.pixels.itemsize
@@ -164,7 +177,7 @@ def write_picture(file, strips, size, picture, file_extension):
         writer = PngWriter(file, *size, picture.pixels.shape[2], bits, picture.dpi, picture.icc, exif)
         for strip in strips:
             writer.write(strip)
-            # Or it would stay in memory while the next one is made.
+            # Free it before the next strip is made.
             del strip
         return writer.close()
     pixels = np.concatenate(list(strips))
@@ -179,12 +192,12 @@ def write_picture(file, strips, size, picture, file_extension):
 
 
 def to_rgb(pixels, picture):
-    """uint8 RGB [H, W, 3], transparent over a grey on which black and white can be seen."""
+    """The pixels as uint8 RGB [H, W, 3], transparent ones over grey, on which black and white can both be seen."""
     return np.asarray(for_jpeg(pixels, picture, 'grey').convert('RGB'))
 
 
 def for_jpeg(pixels, picture, ground='white'):
-    """A PIL image that JPEG can hold: of 8 bits, transparent over the ground."""
+    """pixels [H, W, C] -> a PIL image that JPEG can hold: 8 bits, transparent pixels over the colour `ground`."""
     if pixels.dtype == np.uint16:
         pixels = (pixels / 257 + 0.5).astype(np.uint8)
     image = to_image(pixels, 'CMYK' if picture.mode == 'CMYK' else 'RGB')

@@ -6,18 +6,20 @@ import numpy as np
 
 SIGNATURE = b'\x89PNG\r\n\x1a\n'
 COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}
+# PNG's filter type "average".
 AVERAGE = 3
-# Filtered at once: few, so that they stay in the processor's cache.
+# How many rows are filtered at once: few, so that they stay in the processor's cache.
 ROWS = 16
+# In metres: PNG counts pixels for each metre.
 INCH = 0.0254
 
 
 class PngWriter:
-    """Writes a picture to an open file from top to bottom; `close` ends it.
+    """Writes a picture to an open file from top to bottom; `close` writes its end.
 
-    PIL and OpenCV want the whole picture at once, and neither writes 16-bit RGB with its profile. Rows are filtered
-    by the average of the pixels to the left and above and packed by runs (zlib's Z_RLE): as small as the usual
-    choice of filters at level 6 to 2 % and ten times faster, measured on an enlarged photograph.
+    PIL and OpenCV need the whole picture at once, and neither writes 16-bit RGB with its profile. Rows are filtered by
+    the average of the pixels to the left and above, and compressed as runs (zlib's Z_RLE). Measured on an enlarged
+    photograph, the file is within 2 % of the usual choice of filters at level 6, and written ten times faster.
 
     dpi: (x, y) or None; icc: the profile's bytes or None; exif: EXIF's bytes without the 'Exif' mark, or None.
     """
@@ -37,7 +39,7 @@ class PngWriter:
             self.chunk(b'eXIf', exif)
 
     def write(self, rows):
-        """The next rows, uint8 or uint16 [N, width, channels]."""
+        """Write the next rows, uint8 or uint16 [N, width, channels]."""
         rows = rows.astype(rows.dtype.newbyteorder('>'), copy=False).view(np.uint8).reshape(len(rows), -1)
         for start in range(0, len(rows), ROWS):
             self.write_bytes(rows[start:start + ROWS])
@@ -49,7 +51,7 @@ class PngWriter:
         self.above = rows[-1:].copy()
         filtered = np.empty((len(rows), 1 + rows.shape[1]), np.uint8)
         filtered[:, 0] = AVERAGE
-        # (left + above) // 2 without the ninth bit that their sum needs.
+        # The average (left + above) // 2, computed without their sum, which needs a ninth bit.
         np.subtract(rows, (left & above) + ((left ^ above) >> 1), out=filtered[:, 1:])
         self.chunk(b'IDAT', self.zlib.compress(filtered))
 

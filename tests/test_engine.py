@@ -139,12 +139,12 @@ class TestAnotherG:
         line = self.refusal(monkeypatch, saved, "    n = conv2d(n, 4 * FILTERS, 3, 'n256s1/1'",
                             "    n = conv2d(n, FILTERS, 3, 'extra/c', he_std(n, 3))\n"
                             "    n = conv2d(n, 4 * FILTERS, 3, 'n256s1/1'")
-        assert 'is conv2d extra/c.w_0 3x3' in line and 'knows conv2d n256s1/1.w_0' in line
+        assert 'is conv2d extra/c.w_0 3x3' in line and 'expects conv2d n256s1/1.w_0' in line
 
     def test_one_more_operation_without_parameters(self, monkeypatch, saved):
         line = self.refusal(monkeypatch, saved, 'shuffled_out(fluid.layers.relu(n)',
                             'shuffled_out(fluid.layers.relu(fluid.layers.relu(n))')
-        assert 'is relu' in line and 'knows reshape2' in line
+        assert 'is relu' in line and 'expects reshape2' in line
 
     def test_another_order_of_the_same_operations(self, monkeypatch, saved):
         self.refusal(monkeypatch, saved, 'elementwise_add(n, temp)', 'elementwise_add(n, nn)')
@@ -153,7 +153,7 @@ class TestAnotherG:
         assert '9x9' in self.refusal(monkeypatch, saved, 'conv2d(t_image, FILTERS, 3,', 'conv2d(t_image, FILTERS, 9,')
 
     def test_something_after_the_end(self, monkeypatch, saved):
-        assert 'knows nothing' in self.refusal(monkeypatch, saved, 'return fluid.layers.tanh(n)',
+        assert 'expects nothing' in self.refusal(monkeypatch, saved, 'return fluid.layers.tanh(n)',
                                                'return fluid.layers.scale(fluid.layers.tanh(n), 0.9)')
 
 

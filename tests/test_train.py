@@ -168,7 +168,7 @@ def test_a_second_ctrl_c_stops_at_once(start, data, tmp_path):
     wait_for(lambda: (tmp_path / 'models' / 'settings.json').exists(), process)
     time.sleep(1.5)
     process.send_signal(signal.SIGINT)
-    assert any('once more stops at once' in line for line in iter(process.stderr.readline, ''))
+    assert any('a second signal stops at once' in line for line in iter(process.stderr.readline, ''))
     process.send_signal(signal.SIGINT)
     started = time.time()
     result = Result(process)

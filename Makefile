@@ -3,20 +3,20 @@ rooms := benchmarks cli cpu docs figures measuring pictures storage tests traini
 
 .PHONY: help setup train cluster test weights-check notebook test-gpu-wheel lint clean
 
-help:  ## this list
+help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s  %s\n", $$1, $$2 }' Makefile
 
-setup:  ## .venv with all that is needed; PYTHON=/path/to/python3.8 names the Python, GPU=1 takes Paddle's GPU wheel
+setup:  ## make .venv with all packages; PYTHON=/path/to/python3.8 chooses the Python, GPU=1 Paddle's GPU wheel
 	@sh setup.sh
 
-train: setup  ## set-up and VGG19's weights, then train; ARGS='--data DIR ...' go to train.py
+train: setup  ## set-up, get VGG19's weights, then train; ARGS='--data DIR ...' go to train.py
 	@$(python) vgg19.py --fetch || true
 	@$(python) train.py $(ARGS)
 
-cluster: setup  ## the demo by two parameter servers and two trainers on this machine; ARGS go to train.py
+cluster: setup  ## train the demo with two parameter servers and two trainers on this machine; ARGS go to train.py
 	@$(python) vgg19.py --fetch || true
 	@rm -rf logs && mkdir logs && touch logs/serverlog.0 logs/serverlog.1 logs/workerlog.0 logs/workerlog.1
-	@# Ctrl-C is for the trainers: they finish their update and save, and with them all of it ends.
+	@# Only the trainers react to Ctrl-C: they finish their update and save, and when they end, the others end too.
 	@trap '' INT; $(python) -m paddle.distributed.launch_ps --server_num 2 --worker_num 2 --log_dir logs \
 	    train.py --threads 1 --readers 1 $(ARGS) 2>/dev/null & tail -q -n +1 -f --pid=$$! logs/*log.*; wait $$!
 
@@ -29,7 +29,7 @@ weights-check: setup  ## set-up, then measure the networks of pretrained/ again;
 notebook: setup  ## set-up, then run main.ipynb from top to bottom and keep its outputs
 	@$(python) tests/execute_notebook.py
 
-test-gpu-wheel: setup  ## the tests of what several GPUs run, with Paddle's GPU wheel in .venv-gpu; they need no GPU
+test-gpu-wheel: setup  ## test the code for several GPUs, without a GPU, with Paddle's GPU wheel in .venv-gpu
 	@test -d .venv-gpu || $(python) -m venv .venv-gpu
 	@.venv-gpu/bin/python -m pip install -q -r requirements-gpu.txt pytest==7.4.4
 	@.venv-gpu/bin/python -m pytest tests/test_collective.py $(ARGS)
@@ -37,5 +37,5 @@ test-gpu-wheel: setup  ## the tests of what several GPUs run, with Paddle's GPU 
 lint: setup  ## set-up, then the style checks
 	@$(python) -m ruff check .
 
-clean:  ## remove .venv and caches; models, pictures and data stay
+clean:  ## remove .venv and caches, but no models, pictures or data
 	rm -rf .venv .pytest_cache .ruff_cache __pycache__ $(foreach room,$(rooms),$(room)/__pycache__)

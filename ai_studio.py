@@ -1,4 +1,4 @@
-"""What main.ipynb does beside what its cells show: packages, and a training that one can watch."""
+"""Functions behind the cells of main.ipynb: install packages, and train with pictures of the progress."""
 import importlib
 import os
 import shlex
@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 ROOT = os.path.dirname(os.path.abspath(__file__))
-# The same modules in another distribution.
+# {distribution: another one that contains the same modules}.
 ALSO = {'paddlepaddle': 'paddlepaddle-gpu', 'opencv-python': 'opencv-contrib-python'}
 MODELS, OUTPUT = os.path.join('work', 'models'), os.path.join('work', 'output')
 LAST_LINES = 8
@@ -17,9 +17,9 @@ LAST_LINES = 8
 # Packages
 
 def set_up():
-    """Install what is missing, then import Paddle with all cores. Raises RuntimeError as install_missing does."""
+    """Install missing packages, then import Paddle with all cores. Raises RuntimeError as install_missing does."""
     new = install_missing(os.path.join(ROOT, 'requirements.txt'))
-    # They need some of the packages.
+    # Imported late: these modules need some of the packages.
     import paddle  # noqa: I001
 
     from cli import paddle_setup  # noqa: F401
@@ -28,10 +28,10 @@ def set_up():
 
 
 def install_missing(requirements):
-    """Install, for this user alone, what the file `requirements` pins and is not here -> those pins.
+    """Install the packages that the file `requirements` pins and that are missing, for this user only -> their pins.
 
-    What is here stays, in whatever version; the file names all that its packages need, so pip need not look for it.
-    Raises RuntimeError where pip cannot, or where another Paddle than a 1.8 is here.
+    Installed packages are kept in any version. The file also names all dependencies, so pip need not resolve them.
+    Raises RuntimeError if pip fails, or if a Paddle other than 1.8 is installed.
     """
     here = installed()
     paddle = here.get('paddlepaddle') or here.get('paddlepaddle-gpu', '1.8')
@@ -42,20 +42,20 @@ def install_missing(requirements):
     names = [pin.partition('==')[0].lower() for pin in pins]
     missing = [pin for pin, name in zip(pins, names) if name not in here and ALSO.get(name) not in here]
     if missing:
-        # A virtual environment is the user's own, and has no place for a user's packages.
+        # A virtual environment belongs to the user already, and pip refuses --user in it.
         user = ['--user'] if site.ENABLE_USER_SITE else []
         pip = subprocess.run([sys.executable, '-m', 'pip', 'install', '--quiet', '--no-deps'] + user + missing,
                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True)
         if pip.returncode:
             raise RuntimeError('pip 安装失败 (pip cannot install) %s:\n%s' % (' '.join(missing), pip.stdout.strip()))
-        # Where it is the first package of this user, Python has not looked there when it started.
+        # If these are this user's first packages, the folder did not exist when Python started.
         site.addsitedir(site.getusersitepackages())
         importlib.invalidate_caches()
     return missing
 
 
 def installed():
-    """{distribution: version} of what is installed now."""
+    """{distribution: version} of the packages that are installed now."""
     import pkg_resources
     return {distribution.key: distribution.version for distribution in pkg_resources.WorkingSet()}
 
@@ -69,9 +69,9 @@ def has_gpu():
 # Training
 
 def arguments(folders, options, has_gpu):
-    """The words after `python train.py`: a run that is in work/ goes on.
+    """The arguments of train.py as a list. A run in work/ is resumed.
 
-    Without a GPU the recipe is demo; with one, train.py's own choice, article where there are pictures.
+    A new run without a GPU has the recipe demo; with one, train.py chooses: article if there are pictures.
     """
     if os.path.exists(os.path.join(MODELS, 'settings.json')):
         words = ['--resume']
@@ -82,10 +82,10 @@ def arguments(folders, options, has_gpu):
 
 
 def train(folders, options=''):
-    """Train on the pictures in `folders`, or on the embedded ones without any, and show how far it is.
+    """Train on the pictures in `folders`, or on the embedded ones if there are none, and show the progress.
 
-    options: more of train.py's, as one types them. A run that is in work/ goes on. Interrupting it makes the
-    training finish its update, save and end. Raises RuntimeError where it fails.
+    options: further options of train.py, as typed on the command line. A run in work/ is resumed. Interrupting the cell
+    makes the training finish its update, save and end. Raises RuntimeError if the training fails.
     """
     from IPython.display import clear_output, display
     words = arguments(folders, options, has_gpu())
@@ -97,14 +97,14 @@ def train(folders, options=''):
         for picture in pictures(OUTPUT):
             display(picture)
 
-    # In a session of its own it gets the notebook's interrupt once, from here: a second one would end it at once.
+    # In a session of its own the training gets the notebook's interrupt only from here: a second one would kill it.
     process = subprocess.Popen([sys.executable, '-u', os.path.join(ROOT, 'train.py')] + words, stdout=subprocess.PIPE,
                                stderr=subprocess.STDOUT, universal_newlines=True, start_new_session=True)
     show()
     try:
         for line in process.stdout:
             lines.append(line)
-            # All that is there is shown again with each epoch.
+            # Each epoch's line also brings new pictures.
             show() if line.startswith('[*]') else print(line, end='')
     except KeyboardInterrupt:
         process.send_signal(signal.SIGINT)
@@ -116,7 +116,7 @@ def train(folders, options=''):
 
 
 def pictures(output):
-    """What there is to see of a run, as far as it is there: its newest sample between its originals, and its curves."""
+    """The IPython Images of a run: its newest sample between low and high resolution, and its curves, if they exist."""
     import numpy as np
     from IPython.display import Image
 

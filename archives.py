@@ -1,7 +1,7 @@
-"""Archives of pictures, such as AI Studio mounts them under data/, unpacked once.
+"""Unpack archives of pictures, as AI Studio mounts them under data/, each only once.
 
-    python archives.py                  data/*/*.zip and tar archives into work/pictures/
-    python archives.py FOLDER -o DIR    those anywhere in FOLDER into DIR
+    python archives.py                  the zip and tar archives in data/ and its sub-folders into work/pictures/
+    python archives.py FOLDER -o DIR    those in FOLDER and its sub-folders into DIR
 """
 import os
 import shutil
@@ -20,9 +20,9 @@ SUFFIXES = ('.zip', '.tar', '.tar.gz', '.tgz', '.tar.bz2', '.tar.xz')
 
 def main(argv):
     parser = command.Parser(prog='archives.py', description=__doc__.splitlines()[0], allow_abbrev=False)
-    parser.add_argument('folder', nargs='?', default='data', help='where archives are looked for (data)')
+    parser.add_argument('folder', nargs='?', default='data', help='folder to search, with sub-folders (data)')
     parser.add_argument('-o', '--output', metavar='DIR', default=os.path.join('work', 'pictures'),
-                        help='where a folder for each comes to lie (work/pictures)')
+                        help='folder in which each archive gets a folder (work/pictures)')
     options = parser.parse_args(argv)
     if not os.path.isdir(options.folder):
         raise UsageError('%s is not a folder' % options.folder)
@@ -33,8 +33,8 @@ def main(argv):
 def unpack_all(folder, output):
     """Unpack every archive below `folder` -> the folders in `output` that hold their pictures.
 
-    What has been unpacked before is left as it is. Raises UsageError where an archive cannot be read, RunError
-    where the disk has no room for it.
+    Folders that were unpacked before are left as they are. Raises UsageError if an archive cannot be read, RunError if
+    the disk has no room for it.
     """
     folders = []
     for root, _, names in sorted(os.walk(folder)):
@@ -48,10 +48,10 @@ def unpack_all(folder, output):
 
 
 def unpack(path, folder):
-    """Unpack the pictures of the archive `path` into `folder`, which is complete or not there.
+    """Unpack the pictures of the archive `path` into `folder`, which afterwards is complete or does not exist.
 
-    Only files whose names end as pictures' do are taken, and only to places in the folder: a name that leads out
-    of it, a link or a device is left out, whatever the archive says.
+    Only files with the endings of pictures are unpacked. Names that lead out of the folder, links and devices are left
+    out, whatever the archive says.
     """
     if os.path.isdir(folder):
         return
@@ -81,13 +81,13 @@ def extract(path, folder):
                     with open_picture() as source, open(target, 'wb') as file:
                         shutil.copyfileobj(source, file, 2 ** 20)
                     bar.update(size)
-    # RuntimeError: a password; NotImplementedError: a compression that this Python does not know.
+    # zipfile raises RuntimeError if a password is needed, NotImplementedError for an unknown compression.
     except (zipfile.BadZipFile, tarfile.TarError, EOFError, NotImplementedError, RuntimeError, zlib.error) as error:
         raise UsageError('%s cannot be unpacked (%s); upload it again' % (path, error))
 
 
 def pictures_of(archive):
-    """(name, size in bytes, how to open it) of the pictures in an archive."""
+    """[(name, size in bytes, function that opens it), ...] of the pictures in an archive."""
     if isinstance(archive, zipfile.ZipFile):
         files = [(zip_name(info), info.file_size, lambda info=info: archive.open(info)) for info in archive.infolist()
                  if not info.filename.endswith('/')]
@@ -98,7 +98,10 @@ def pictures_of(archive):
 
 
 def zip_name(info):
-    """A zip file's own name for a member. Those made in China before UTF-8 hold GBK, read here as code page 437."""
+    """The name of a member of a zip file. Without the flag for UTF-8, zipfile reads it as code page 437.
+
+    Archives made in China before UTF-8 hold GBK, so such a name is read again as GBK.
+    """
     if info.flag_bits & 0x800:
         return info.filename
     try:
@@ -108,7 +111,7 @@ def zip_name(info):
 
 
 def is_inside(name):
-    """Whether a relative path stays below where it starts."""
+    """Whether a relative path stays inside the folder that it starts from."""
     name = name.replace('\\', '/')
     return not name.startswith('/') and ':' not in name and '..' not in name.split('/')
 

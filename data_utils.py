@@ -1,4 +1,4 @@
-"""Pictures: found, read as a viewer shows them, cropped and reduced."""
+"""Pictures for training: find the files, read them as a viewer shows them, crop and reduce them."""
 import importlib.util
 import os
 
@@ -9,15 +9,15 @@ from PIL import Image, ImageOps
 from cli.command import UsageError
 from storage.files import replace_file
 
-# Not .gif: 256 dithered colours are nothing to learn from or to measure by.
+# Without .gif, whose 256 dithered colours are useless for training and for measuring.
 EXTENSIONS = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')
 
-# The colour photographs in scikit-image's wheel; the two motorcycles are one scene from two places.
+# The colour photographs in scikit-image's wheel. The two motorcycles are one scene, photographed from two places.
 EMBEDDED = ('chelsea.png', 'coffee.png', 'hubble_deep_field.jpg', 'ihc.png', 'motorcycle_left.png',
             'motorcycle_right.png', 'retina.jpg', 'rocket.jpg')
 EMBEDDED_SAMPLE = 'astronaut.png'
 
-# A low-resolution picture is so many times smaller than its original.
+# How many times smaller each side of a low-resolution picture is than its original's.
 SCALE = 4
 
 
@@ -25,7 +25,7 @@ class UnreadableImage(Exception):
     """A picture that cannot be read; the message names the file and the reason."""
 
 
-# What PIL raises at a damaged, foreign or enormous file.
+# The exceptions that PIL raises for a damaged, foreign or enormous file.
 UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, MemoryError, Image.DecompressionBombError)
 
 
@@ -42,14 +42,14 @@ def to_uint8(images):
 
 
 def random_crop(image, size, rng):
-    """A size x size piece of image [H, W, 3], anywhere in it with equal chance."""
+    """A random piece [size, size, 3] of image [H, W, 3], each place equally likely."""
     top = rng.randint(image.shape[0] - size + 1)
     left = rng.randint(image.shape[1] - size + 1)
     return image[top:top + size, left:left + size]
 
 
 def random_turn(image, rng):
-    """One of the eight flips and quarter turns of a square image [H, W, 3]."""
+    """A random one of the eight flips and quarter turns of a square image [H, H, 3]."""
     image = np.rot90(image, rng.randint(4))
     return image[:, ::-1] if rng.randint(2) else image
 
@@ -60,18 +60,21 @@ def im_resize(image, width, height):
 
 
 def bicubic_resize(image, width, height):
-    """Bicubic with anti-aliasing, as MATLAB's imresize, the degradation of the paper and of every benchmark."""
+    """Bicubic with anti-aliasing, as MATLAB's imresize, which the paper and all benchmarks use.
+
+    uint8 [H, W, 3] -> uint8 [height, width, 3].
+    """
     return np.asarray(Image.fromarray(image).resize((width, height), Image.BICUBIC))
 
 
-# How a crop becomes its low-resolution picture: {name for --lr-resize: function(image, width, height)}.
+# Functions that reduce a crop to its low-resolution picture: {name for --lr-resize: function(image, width, height)}.
 LR_RESIZES = {'bicubic': bicubic_resize, 'article': im_resize}
 
 
 # Files
 
 def list_images(folder):
-    """The pictures in a folder and its sub-folders, in the order of their paths. Raises UsageError."""
+    """The paths of the pictures in a folder and its sub-folders, sorted. Raises UsageError if it is not a folder."""
     if not os.path.isdir(folder):
         raise UsageError('%s is not a folder' % folder)
     paths = [os.path.join(root, name) for root, _, names in os.walk(folder) for name in names
@@ -80,7 +83,7 @@ def list_images(folder):
 
 
 def read_image(path):
-    """A picture as a viewer shows it: uint8 RGB [H, W, 3], turned upright, transparent over white.
+    """A picture as a viewer shows it: uint8 RGB [H, W, 3], turned upright, transparent pixels over white.
 
     Raises UnreadableImage.
     """
@@ -124,7 +127,10 @@ def as_rgb(image):
 
 
 def grey_of_many_bits(image):
-    """16-bit, 32-bit or floating-point grey -> mode L. PIL's own conversion cuts everything above 255."""
+    """A PIL image of 16-bit, 32-bit or floating-point grey -> mode L. PIL's own conversion clips all values at 255.
+
+    White is 65535, but in floating point 1 or 255 if no value is larger.
+    """
     values = np.asarray(image).astype(np.float64)
     if image.mode == 'F' and values.size and values.max() <= 1:
         full = 1
@@ -134,7 +140,7 @@ def grey_of_many_bits(image):
 
 
 def embedded(*names):
-    """Paths of photographs in scikit-image's wheel. Raises UsageError."""
+    """The paths of photographs in scikit-image's wheel. Raises UsageError if scikit-image is not installed."""
     package = importlib.util.find_spec('skimage')
     if package is None:
         raise UsageError('without --data the photographs of scikit-image are used, which is not installed: '

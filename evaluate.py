@@ -3,14 +3,14 @@
     python evaluate.py --data Set5 --model models/g_models
     python evaluate.py --data DIV2K_valid_HR --model models/g_models other.npz --lpips --json scores.json --save strips
 
-Each picture is cropped to a multiple of 4. Its low-resolution partner is taken from the folder where there is one:
-NAME_LR beside NAME_HR, or as DIV2K has it, NAMEx4 in ..._LR_bicubic/X4 beside ..._HR; else it is made by bicubic
-reduction. PSNR and SSIM are measured on luma with 4 pixels cut from each side, LPIPS on the whole RGB picture.
+Each picture is cropped to a multiple of 4. If its low-resolution partner exists, it is read: NAME_LR beside NAME_HR, or
+as in DIV2K, NAMEx4 in ..._LR_bicubic/X4 beside ..._HR. Else it is made by bicubic reduction. PSNR and SSIM are measured
+on luma with 4 pixels cut from each side, LPIPS on the whole RGB picture.
 
 --json: {"data": DIR, "lr": "folder" or "bicubic", "left_out": [LINE, ...], "models": {MODEL: {"mean": SCORES,
-"pictures": {PICTURE: SCORES}}}} with SCORES {"psnr_y": dB, null where infinite, "ssim_y": number, "lpips": number}.
+"pictures": {PICTURE: SCORES}}}} with SCORES {"psnr_y": dB, null if infinite, "ssim_y": number, "lpips": number}.
 --csv: the columns picture, model, psnr_y, ssim_y, lpips; a row for each picture and model, and a row `mean` for each
-model. Both have lpips with --lpips alone.
+model. Both have lpips only with --lpips.
 """
 import argparse
 import functools
@@ -84,20 +84,20 @@ def parse(argv):
     parser.add_argument('--data', metavar='DIR', required=True, help='folder of pictures, with its sub-folders')
     parser.add_argument('--model', metavar='DIR', nargs='+', action='append',
                         help='networks, each a directory, a .npz, srgan or srresnet of pretrained/ (%s, else srgan); '
-                        'bicubic for no network' % networks.TRAINED)
+                        'bicubic measures no network' % networks.TRAINED)
     parser.add_argument('--lpips', action='store_true', help='measure LPIPS too; fetches its weights once')
     parser.add_argument('--json', metavar='FILE', help='write the scores for programs')
     parser.add_argument('--csv', metavar='FILE', help='write the scores for spreadsheets')
-    parser.add_argument('--save', metavar='DIR', help='write a comparison of each picture, NAME_strip.png')
-    parser.add_argument('--precision', choices=('fp32', 'int8'), default='fp32', help='what networks compute in (fp32)')
-    parser.add_argument('--threads', type=positive, metavar='N', help='for computing (all cores)')
+    parser.add_argument('--save', metavar='DIR', help='write a comparison strip of each picture, NAME_strip.png')
+    parser.add_argument('--precision', choices=('fp32', 'int8'), default='fp32', help="the networks' precision (fp32)")
+    parser.add_argument('--threads', type=positive, metavar='N', help='threads for computing (all cores)')
     options = parser.parse_args(argv)
     if options.model is None:
         options.model = [[networks.default() or 'bicubic']]
     options.model = [networks.find(name) for names in options.model for name in names if name != 'bicubic']
     for path in (options.json, options.csv):
         if path and (os.path.isdir(path) or not os.path.isdir(os.path.dirname(os.path.abspath(path)))):
-            raise UsageError('%s cannot be written: it is a folder, or its folder is not there' % path)
+            raise UsageError('%s cannot be written: it is a folder, or its folder does not exist' % path)
     if options.save and is_inside(options.save, options.data):
         raise UsageError('--save %s lies in --data, and its pictures would be measured next time' % options.save)
     return options
@@ -109,12 +109,12 @@ def is_inside(path, folder):
 
 
 def enlarger(path, precision):
-    """enlarge.upscale by the network `path`: uint8 [H, W, 3] -> uint8 [4H, 4W, 3]. Raises UsageError."""
+    """A function uint8 [H, W, 3] -> uint8 [4H, 4W, 3] that enlarges by the network `path`. Raises UsageError."""
     return functools.partial(upscale, model=engine.load(path, precision))
 
 
 def model_names(paths):
-    """A name for each network, the end of its path, as long as it takes to tell them apart -> {name: path}."""
+    """-> {name: path} of the networks. A name is the end of the path, just long enough that all names differ."""
     paths = list({os.path.abspath(path): path for path in paths}.values())
     parts = [os.path.abspath(path).split(os.sep) for path in paths]
     for length in range(1, max(map(len, parts), default=0) + 1):

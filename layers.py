@@ -1,8 +1,7 @@
 """Convolution and batch normalisation whose variables have names of their own.
 
-Fluid names a parameter by a counter that runs over the whole process, so the same network built twice
-gets two sets of weights. Here every variable is named: two builds of a network, in one program or in
-several, are one network.
+Fluid names parameters by a counter that runs over the whole process, so a network that is built twice gets two sets of
+weights. Here every variable has a fixed name, so two builds of a network, in one program or in several, share weights.
 """
 import zlib
 
@@ -13,15 +12,15 @@ BN_EPSILON = 0.001
 
 
 def parameter(name, initializer=None, frozen=False):
-    """A ParamAttr for the variable `name`; a frozen one is read by the program and never updated by it."""
+    """A ParamAttr for the variable `name`. If it is frozen, the program reads the variable but never updates it."""
     return fluid.ParamAttr(name=name, initializer=initializer, trainable=not frozen)
 
 
 def normal(name, std):
     """Gaussian initial weights whose seed is the variable's name.
 
-    Without a seed of its own each initial-weight operation takes the program's, and all layers of one shape
-    start with the same weights.
+    Without a seed of its own each initial-weight operation takes the program's, and all layers of one shape start with
+    the same weights.
     """
     seed = zlib.crc32(('%d/%s' % (fluid.default_startup_program().random_seed, name)).encode()) & 0x7fffffff
     return fluid.initializer.NormalInitializer(0.0, std, seed=seed or 1)
@@ -32,9 +31,8 @@ def conv2d(input, num_filters, filter_size, name, std, stride=1, frozen=False, n
 
     input [N, C, H, W] -> [N, num_filters, ceil(H / stride), ceil(W / stride)].
 
-    `normalised` says that a batch normalisation follows. It takes any bias out again, whose gradient is
-    therefore zero but for rounding errors, and Adam would make steps of full size of these: such a bias keeps
-    its value.
+    normalised: a batch normalisation follows, so the bias is frozen. The normalisation subtracts any bias, whose
+    gradient is therefore only rounding errors, and Adam would turn these into steps of full size.
     """
     return fluid.layers.conv2d(
         input, num_filters, filter_size, stride=stride, padding='SAME',
@@ -43,12 +41,14 @@ def conv2d(input, num_filters, filter_size, name, std, stride=1, frozen=False, n
 
 
 def batch_norm(input, name, frozen=False, moving_statistics=False, scale=1.0, suffixes=('w_0', 'b_0', 'w_1', 'w_2')):
-    """Batch normalisation; `suffixes` name scale, shift, mean and variance, `scale` is the first one's start.
+    """Batch normalisation of input [N, C, H, W]. scale: the scale's initial value.
 
-    A training program moves the statistics of every network it runs, whether or not that network's weights
-    are frozen: G inside the D program would be updated twice. With momentum 1 a frozen one normalises by its
-    batch, as in training, and leaves the statistics alone. With `moving_statistics` it normalises by them in training
-    too, and leaves them alone.
+    suffixes: of the variables of scale, shift, mean and variance.
+
+    A training program updates the moving statistics of every network that it runs, even if the weights are frozen, so
+    the program of D would update those of G too. A frozen layer therefore has momentum 1: it normalises by the batch,
+    as in training, and does not change the moving statistics. With `moving_statistics` the layer normalises by the
+    moving statistics in training too, and does not change them.
     """
     scale_name, shift_name, mean_name, variance_name = ['%s.%s' % (name, suffix) for suffix in suffixes]
     return fluid.layers.batch_norm(
@@ -59,7 +59,7 @@ def batch_norm(input, name, frozen=False, moving_statistics=False, scale=1.0, su
 
 
 def program_of(network, shape):
-    """A program that holds `network`, a function of one Variable, alone; its feed `input` has that shape."""
+    """A program with only `network`, a function of one Variable, built on a feed `input` of the given shape."""
     program = fluid.Program()
     with fluid.program_guard(program, fluid.Program()), fluid.unique_name.guard():
         network(fluid.data('input', shape))
@@ -67,7 +67,7 @@ def program_of(network, shape):
 
 
 def variables_of(network, shape):
-    """{name: shape} of all variables of `network`, a function of one Variable of that shape, in order."""
+    """{name: shape} of all variables of `network`, a function of one Variable of the given shape, in order."""
     return persistable_shapes(program_of(network, shape))
 
 

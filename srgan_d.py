@@ -10,18 +10,18 @@ STD = 0.02
 
 
 def SRGAN_d(input_images, frozen=False):
-    """input_images [N, 3, H, W] in [-1, 1] -> logits [N, 1]; positive says "a real picture".
+    """input_images [N, 3, H, W] in [-1, 1] -> logits [N, 1]; a positive logit means "a real picture".
 
-    H and W are the crop that D was built for: its last layer has a weight for every place of the last feature
-    map [N, 512, ceil(H/256), ceil(W/256)]. The article's function without the layers that feed nothing
-    (res/c, res/c2, ho/fc), and without its sigmoid: the loss takes logits. `frozen` builds it for a program
-    that asks D without updating it.
+    H and W must be the crop size that D was built for: its last layer has a weight for every place of the last feature
+    map [N, 512, ceil(H/256), ceil(W/256)]. This is the article's function without the layers whose output nothing reads
+    (res/c, res/c2, ho/fc), and without its sigmoid, because the loss takes logits. frozen: the program uses D without
+    updating it.
 
-    Initial weights: normal with deviation 0.02, the usual choice for discriminators since DCGAN (Radford et
-    al., 2016); a D that starts confident would saturate before G can follow.
+    Initial weights: normal with deviation 0.02, the usual choice for discriminators since DCGAN (Radford et al., 2016).
+    A D that starts confident would saturate before G can follow.
 
-    Raises UsageError, a ValueError, where H or W is unknown or below 32: four of the eight convolutions would
-    see a single pixel.
+    Raises UsageError, a ValueError, if H or W is unknown or below 32: four of the eight convolutions would see a single
+    pixel.
     """
     if min(input_images.shape[2:]) < MIN_CROP:
         raise UsageError('D needs crops of at least %d x %d pixels, not %s; see --crop-size' % (

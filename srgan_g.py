@@ -1,4 +1,4 @@
-"""The generator G (SRResNet): a low-resolution picture becomes one four times larger."""
+"""The generator G (SRResNet): enlarges a low-resolution picture four times."""
 import math
 
 from cli.paddle_setup import fluid
@@ -11,20 +11,19 @@ FILTERS = 64
 def SRGAN_g(t_image, frozen=False, moving_statistics=False):
     """t_image [N, 3, H, W] in [-1, 1] -> [N, 3, 4H, 4W] in [-1, 1], for any H, W of at least 1.
 
-    The article's network, layer by layer and name by name (paper: section 2.1, figure 4). `frozen` builds it
-    for a program that uses G without updating it; with `moving_statistics` its maps are normalised in training as
-    they are in use.
+    The article's network, layer by layer and name by name (paper: section 2.1, figure 4). frozen: the program uses G
+    without updating it. moving_statistics: batch normalisation uses the moving statistics in training too, as in use.
 
-    Initial weights: He's normal distribution, which keeps the variance through convolution and ReLU; the
-    last batch normalisation of each residual block, and that of the skip connection, start at a scale of
-    0.1, so that G begins near its first convolution and the blocks grow in; `out` starts at a tenth,
-    because tanh of large values has no gradient.
+    Initial weights: He's normal distribution, which keeps the variance through convolution and ReLU. The last batch
+    normalisation of each residual block, and that of the skip connection, start at a scale of 0.1, so that at first G
+    is nearly its first convolution, and the blocks grow in. `out` starts at a tenth of He's deviation, because tanh of
+    large values has no gradient.
 
-    In use G is computed by cpu/inference_graph.py and cpu/int8.py, which rewrite it operation by operation. They refuse
-    a G that has other operations than these.
+    upscale.py and evaluate.py compute G by cpu/inference_graph.py and cpu/int8.py, which rewrite it operation by
+    operation. If the operations here change, these two refuse to run until they are changed too.
     """
     n = conv2d(t_image, FILTERS, 3, 'n64s1/c', he_std(t_image, 3), frozen=frozen, normalised=True)
-    # The article gives this one no name, so its own models have Paddle's automatic one.
+    # The article gives this layer no name, so its saved models have Paddle's automatic name.
     n = fluid.layers.relu(batch_norm(n, 'batch_norm_0', frozen, moving_statistics))
     temp = n
 
@@ -36,7 +35,7 @@ def SRGAN_g(t_image, frozen=False, moving_statistics=False):
         n = fluid.layers.elementwise_add(n, nn)
 
     n = conv2d(n, FILTERS, 3, 'n64s1/c/m', he_std(n, 3), frozen=frozen, normalised=True)
-    # The article names it as the last block's again; Paddle then counts on.
+    # The article gives it the name of the last block's again; Paddle then counts the suffixes on.
     n = batch_norm(n, 'n64s1/b2/%d' % (RESIDUAL_BLOCKS - 1), frozen, moving_statistics, scale=0.1,
                    suffixes=('w_3', 'b_1', 'w_4', 'w_5'))
     n = fluid.layers.elementwise_add(n, temp)
@@ -54,11 +53,11 @@ def he_std(input, filter_size):
 
 
 def shuffled_out(n, frozen):
-    """The article's pixel_shuffle, then 1x1 convolution `out`, in the cheaper order: [N, 4F, H, W] -> [N, 3, 2H, 2W].
+    """The article's pixel_shuffle and 1x1 convolution `out`, in the cheaper order: [N, 4F, H, W] -> [N, 3, 2H, 2W].
 
-    A 1x1 convolution works on each pixel alone, so it may run before the shuffle moves the pixels: the four
-    sub-pixels of channel c are the input channels 4c..4c+3, which a reshape to [N, F, 4H, W] lays out as rows.
-    The shuffle then moves 12 channels in place of 4F. Equal to the article's order to the bit.
+    A 1x1 convolution works on each pixel alone, so it may run before the shuffle moves the pixels. The four sub-pixels
+    of channel c are the input channels 4c..4c+3, which a reshape to [N, F, 4H, W] lays out as rows. The shuffle then
+    moves 12 channels in place of 4F. The result is that of the article's order, bit by bit.
     """
     height = n.shape[2]
     n = fluid.layers.reshape(n, [0, FILTERS, 4 * height if height > 0 else -1, 0])

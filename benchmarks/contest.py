@@ -1,7 +1,7 @@
-"""What the benchmarks share: contestants, which are processes of their own, take turns in one run.
+"""Runs contestants, for the benchmarks: each is a process, and they take turns in one run.
 
-So what else the machine does falls on all of them alike. A contestant writes a line of JSON when it is ready, and one
-for every line on its input: {"seconds": of that turn}, and what else its benchmark reports of it.
+So other work of the machine slows all of them alike. A contestant writes a line of JSON when it is ready, and one for
+each line on its input: {"seconds": of that turn} and any other figures that its benchmark reports.
 """
 import json
 import os
@@ -12,26 +12,27 @@ import time
 
 import numpy as np
 
-# Seconds: what a contestant may need to get ready, compiling included, or for one turn; and after which sum of its
-# turns it takes no more.
+# In seconds: how long a contestant may take to get ready, compiling included, or for one turn.
 LIMIT = 120
+# In seconds: when its turns have taken this long together, it gets no more.
 SHARE = 20
-# OpenMP's threads spin for a while after their work.
+# In seconds, before a turn: OpenMP's threads spin for a while after their work.
 PAUSE = 0.5
 
 
 class Contestant:
-    """A process, and what there is to `report` of it: its title, seconds and median, or why it is left out."""
+    """A process and its `report`: title, seconds of each turn, their median, and why it is left out, or None."""
 
     def __init__(self, title, command_line, threads):
-        self.command_line, self.process = command_line, None
+        self.command_line = command_line
+        self.process = None
         self.environment = dict(os.environ, OMP_NUM_THREADS=str(threads))
         # Not a pipe, which blocks a process that writes much while nobody reads.
         self.errors = tempfile.TemporaryFile('w+')
         self.report = {'title': title, 'seconds': [], 'median': None, 'left_out': None}
 
     def prepare(self):
-        """Start it and wait until it is ready."""
+        """Start the process and wait until it is ready."""
         self.process = subprocess.Popen(self.command_line, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                         stderr=self.errors, universal_newlines=True, env=self.environment)
         self.report.update(self.answer())
@@ -45,7 +46,7 @@ class Contestant:
             self.report.update(answer, median=float(np.median(self.report['seconds'])))
 
     def answer(self):
-        """What it says next, a dict, within LIMIT; it is left out where nothing comes."""
+        """The next line of the process as a dict. If none comes within LIMIT, {}, and the contestant is left out."""
         late = threading.Timer(LIMIT, self.process.kill)
         late.start()
         line = self.process.stdout.readline()
@@ -67,7 +68,7 @@ class Contestant:
 
 
 def compete(contestants, turns, least=1):
-    """Let them take turns, at most so many each, and no more than `least` once they have had their SHARE."""
+    """Let the contestants take at most `turns` turns each; after its SHARE of time one only gets up to `least`."""
     try:
         for contestant in contestants:
             contestant.prepare()

@@ -1,7 +1,7 @@
-"""How a contestant of benchmarks/upscale.py runs: one process that computes the picture whenever it is told to.
+"""The process of a contestant of benchmarks/upscale.py: it enlarges a picture once for each line on its input.
 
-Its first argument is its name, then the files of the network (.npz), the picture (uint8 [H, W, 3], .npy) and where
-to put what it made of it (uint8 [4H, 4W, 3], .npy). It says what contest.py asks for.
+Its arguments are its name and three paths: the network (.npz), the picture (uint8 [H, W, 3], .npy) and the file to
+write the result to (uint8 [4H, 4W, 3], .npy). It writes the lines that contest.py expects.
 """
 import json
 import sys
@@ -11,9 +11,10 @@ import numpy as np
 
 
 def serve(contestants):
-    """Run the contestant that the command line names; contestants {name: function of (network, image)}.
+    """Run the contestant that the command line names. contestants: {name: function of (network, image)}.
 
-    Each function prepares all that can be prepared and returns the run: no arguments -> float or uint8 picture.
+    Each function prepares as much as possible and returns the function to time, which has no arguments and returns the
+    picture, as floating-point values in [-1, 1] or uint8.
     """
     name, network, image, result = sys.argv[1:5]
     with np.load(network) as archive:

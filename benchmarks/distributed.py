@@ -1,12 +1,12 @@
-"""What parameter servers cost on one machine: updates a second of one and two trainers, and bytes on the wire.
+"""What parameter servers cost on one machine: updates per second with one and two trainers, and bytes sent.
 
     python benchmarks/distributed.py             whole networks, in about four minutes
     python benchmarks/distributed.py --quick     networks of a few filters
 
-Each trainer computes with one thread, on crops of 48, 16 an update in all. One trainer is train.py alone. Two have two
-servers, so that four processes share the machine; with fewer than four cores the figures say what it costs, not what it
-gains. The bytes are those of the loopback of a network namespace of its own, where `unshare` and `ip` make one, in both
-directions together; else those of the whole machine's loopback.
+Each trainer computes with one thread. An update takes 16 crops of 48 in all. One trainer is train.py alone. Two
+trainers have two servers, so four processes share the machine; with fewer than four cores the figures show the cost,
+not the gain. The bytes are those on the loopback, both directions together: in a network namespace of its own if
+`unshare` and `ip` can make one, else the whole machine's.
 """
 import argparse
 import csv
@@ -25,8 +25,10 @@ from cli import command
 from cli.command import Parser, RunError
 
 NAMESPACE = ['unshare', '--map-root-user', '--net']
+# Updates in an epoch of each stage.
 UPDATES = {'init': 6, 'gan': 3}
 SERVERS = ['127.0.0.1:6170', '127.0.0.1:6171']
+# In seconds, for an epoch.
 LIMIT = 240
 
 
@@ -53,7 +55,7 @@ def main(argv):
 
 
 def measure(stage, trainers, quick):
-    """The second epoch of a stage, by so many trainers -> a row of the table."""
+    """Time the second epoch of a stage with the given number of trainers -> a row of the table."""
     script = [os.path.join(ROOT, 'tests', 'tiny.py'), 'train.py'] if quick else [os.path.join(ROOT, 'train.py')]
     epochs = {'--n-epoch-init': 0, '--n-epoch': 0, '--n-epoch-init' if stage == 'init' else '--n-epoch': 3}
     arguments = ['--recipe', 'scratch', '--content-loss', 'mse', '--threads', '1', '--readers', '1', '--epoch-updates',
@@ -82,15 +84,16 @@ def measure(stage, trainers, quick):
 
 
 def wire_after(epochs, folder, processes):
-    """The bytes that have gone over loopback when so many epochs are in the log."""
-    log, started = os.path.join(folder, 'output', 'log.csv'), time.monotonic()
+    """Wait until the log has the given number of epochs -> the bytes that the loopback has received until then."""
+    log = os.path.join(folder, 'output', 'log.csv')
+    started = time.monotonic()
     while True:
         if os.path.exists(log):
             with open(log) as file:
                 if len(file.readlines()) > epochs:
                     break
         if time.monotonic() - started > LIMIT or any(process.poll() for process in processes):
-            raise RunError('the training has not come to epoch %d in %d seconds' % (epochs, LIMIT))
+            raise RunError('the training did not finish epoch %d within %d seconds' % (epochs, LIMIT))
         time.sleep(0.02)
     with open('/proc/net/dev') as file:
         return next(int(line.split()[9]) for line in file if line.split()[0] == 'lo:')

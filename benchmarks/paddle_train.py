@@ -1,11 +1,9 @@
-"""An update by Paddle, for benchmarks/train.py: the article's graph, and this project's with and without rewrites."""
+"""The Paddle contestants of benchmarks/train.py: the article's graph, and this project's with and without rewrites."""
 import os
 import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path[:0] = [ROOT, os.path.join(ROOT, 'tests')]
-
-
 
 import article
 import numpy as np
@@ -31,7 +29,8 @@ def resize_networks(sizes):
 def ours(on_cpu):
     def prepare(stage, sizes, feed):
         resize_networks(sizes)
-        exe, scope = fluid.Executor(fluid.CPUPlace()), fluid.Scope()
+        exe = fluid.Executor(fluid.CPUPlace())
+        scope = fluid.Scope()
         built = programs.build(sizes.crop, Objective('pool5', 1e-3), 0, programs.AdamOptions(on_cpu))
         exe.run(built.startup, scope=scope)
         set_vgg(scope, vgg19.parameter_shapes('pool5'))
@@ -42,19 +41,21 @@ def ours(on_cpu):
 
 
 def set_vgg(scope, shapes):
-    """Random weights of the size of He's, for zeros, which VGG19 has until it is loaded, are quicker than numbers."""
+    """Set random weights of He's deviation: with VGG19's initial zeros an update would be faster than with numbers."""
     rng = np.random.RandomState(0)
     for name, shape in shapes.items():
         std = np.sqrt(2 / np.prod(shape[1:])) if len(shape) == 4 else 0
         persistables.set_variable(scope, name, rng.normal(0, std, shape).astype(np.float32))
 
 
-# The article's graph, as it was published: parameters with automatic names, G and D anew in each program, layers that
-# feed nothing, VGG19 whole and in every program of G, each Adam on all that its loss reaches in the program.
+# The article's graph, as it was published: parameters have automatic names, each program builds G and D anew, some
+# layers have an output that nothing reads, each program of G has the whole VGG19, and each Adam updates all parameters
+# that its loss reaches.
 
 def as_published(stage, sizes, feed):
     resize_networks(sizes)
-    exe, scope = fluid.Executor(fluid.CPUPlace()), fluid.Scope()
+    exe = fluid.Executor(fluid.CPUPlace())
+    scope = fluid.Scope()
     steps = [article_g(sizes, adversarial=False)] if stage == 'init' else [
         article_d(sizes), article_g(sizes, adversarial=True)]
     for _, startup, _ in steps:

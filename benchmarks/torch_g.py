@@ -15,7 +15,7 @@ THREADS = int(os.environ['OMP_NUM_THREADS'])
 
 
 class Stock(nn.Module):
-    """The article's G as one writes it in PyTorch: x [N, 3, H, W] -> [N, 3, 4H, 4W]."""
+    """The article's G in plain PyTorch: x [N, 3, H, W] -> [N, 3, 4H, 4W]."""
 
     def __init__(self, network):
         super().__init__()
@@ -50,7 +50,7 @@ class Stock(nn.Module):
 
 
 class Rewritten(Stock):
-    """The same with `out` before the last shuffle; folding and fusing are left to the compiler."""
+    """Stock with `out` before the last shuffle; the compiler folds the batch normalisations and fuses operations."""
 
     def __init__(self, network):
         super().__init__(network)

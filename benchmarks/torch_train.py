@@ -1,4 +1,4 @@
-"""An update by PyTorch, for benchmarks/train.py. Runs under the Python of requirements-bench.txt."""
+"""The PyTorch contestants of benchmarks/train.py. Runs under the Python of requirements-bench.txt."""
 import os
 
 import torch
@@ -63,7 +63,7 @@ class D(nn.Module):
 
 
 def vgg19(sizes):
-    """To pool5, of random weights."""
+    """VGG19 up to pool5, with random weights."""
     layers, inputs = [], 3
     for filters, groups in zip(sizes.vgg_filters, (2, 2, 4, 4, 4)):
         for _ in range(groups):

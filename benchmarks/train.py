@@ -1,4 +1,4 @@
-"""How long an update of the training takes, here and elsewhere, side by side in one run.
+"""How long an update of the training takes, in this project and in others, compared in one run.
 
     python benchmarks/train.py             pre-training and the adversarial step, in under eight minutes
     python benchmarks/train.py --quick     networks of a few filters, few turns
@@ -7,12 +7,12 @@ PyTorch needs a Python of its own, 3.11:
 
     python3.11 -m venv .venv-bench && .venv-bench/bin/pip install -r requirements-bench.txt
 
-Pre-training is an update of G on the pixel loss, 16 crops of 96; the adversarial one is D's and then G's on a crop of
-384, with the article's losses, VGG19's pool5 at 224 among them. Pixels are random, and so are weights: neither changes
-the time. A row is the median of its turns, which are fewer where each takes long, and the process's peak memory.
+An update of pre-training updates G by the pixel loss on 16 crops of 96. An adversarial update updates D and then G on a
+crop of 384, by the article's losses, among them VGG19's pool5 at 224. Pixels and weights are random, which does not
+change the time. A row has the median of the turns, of which slow contestants get fewer, and the process's peak memory.
 
 --json: {"processor": NAME, "threads": N, "stages": {"init" and "gan": {CONTESTANT: {"title": TEXT, "seconds": [of
-each turn], "median": S, "peak_mb": N, "l_g_pix": of the first update, "left_out": null or why}}}}.
+each turn], "median": S, "peak_mb": N, "l_g_pix": of the first update, "left_out": null or the reason}}}}.
 """
 import argparse
 import json
@@ -28,7 +28,8 @@ from contest import Contestant, compete, processor
 from cli import command
 from cli.command import Parser, RunError, positive
 
-# The script, and how far the first pixel loss may be from ours, in parts of it; None where the first weights differ.
+# {name: (script, title, largest relative difference of the first pixel loss from ours)}; None if the initial weights
+# differ from ours.
 CONTESTANTS = {
     'article': ('paddle_train.py', "the article's graph", None),
     'plain': ('paddle_train.py', 'train.py without the rewrites for the CPU', 1e-4),
@@ -46,17 +47,17 @@ def main(argv):
     parser = Parser(prog='benchmarks/train.py', formatter_class=argparse.RawDescriptionHelpFormatter,
                     description=__doc__)
     parser.add_argument('--quick', action='store_true', help='networks of a few filters, few turns')
-    parser.add_argument('--turns', type=positive, metavar='N', help='of each contestant, at most (7; 2 with --quick)')
+    parser.add_argument('--turns', type=positive, metavar='N', help='most turns of a contestant (7; 2 with --quick)')
     parser.add_argument('--python', metavar='FILE', default=os.path.join(ROOT, '.venv-bench', 'bin', 'python'),
                         help='the Python with PyTorch (.venv-bench/bin/python)')
-    parser.add_argument('--threads', type=positive, metavar='N', help='of each contestant (all cores)')
+    parser.add_argument('--threads', type=positive, metavar='N', help='threads of each contestant (all cores)')
     parser.add_argument('--json', metavar='FILE', help='write all figures for programs')
     options = parser.parse_args(argv)
     threads = options.threads or len(os.sched_getaffinity(0))
     report = {'processor': processor(), 'threads': threads, 'stages': {}}
     print('%s, %d threads' % (report['processor'], threads))
     if not os.path.exists(options.python):
-        print('without PyTorch: %s is not there; --help says how to make it' % options.python)
+        print('without PyTorch: %s does not exist; --help says how to make it' % options.python)
 
     for stage, title in STAGES.items():
         sizes = QUICK if options.quick else SIZES[stage]
@@ -74,14 +75,14 @@ def main(argv):
 
 
 def is_like(name, row, ours):
-    """Whether a contestant's first pixel loss is ours, as far as one can ask."""
+    """Whether a contestant's first pixel loss is ours within its tolerance; true if the two cannot be compared."""
     tolerance = CONTESTANTS[name][2]
     return ours['left_out'] or tolerance is None or (
         abs(row['l_g_pix'] - ours['l_g_pix']) <= tolerance * ours['l_g_pix'])
 
 
 def contest(stage, sizes, turns, python, threads):
-    """Let all contestants of a stage take turns -> {name: its part of the report}."""
+    """Let all contestants of a stage take turns -> {name: its report}."""
     contestants = {}
     for name, (script, title, _) in CONTESTANTS.items():
         interpreter = sys.executable if script == 'paddle_train.py' else python
@@ -93,7 +94,7 @@ def contest(stage, sizes, turns, python, threads):
 
 
 def print_stage(title, rows):
-    """The table of a stage; in the last column a contestant's time in parts of ours."""
+    """Print the table of a stage. The last column is a contestant's time divided by ours."""
     print('%-44s %8s  %-17s %5s  %8s  %s' % (title, 'seconds', 'fastest - slowest', 'turns', 'peak MB', 'x of ours'))
     for row in rows.values():
         if row['left_out']:

@@ -1,19 +1,19 @@
-"""How fast a picture is enlarged, here and elsewhere, side by side in one run.
+"""How fast a picture is enlarged, by this project and by others, compared in one run.
 
-    python benchmarks/upscale.py             640 x 360 -> 2560 x 1440, and what the whole command costs: six minutes
+    python benchmarks/upscale.py             640 x 360 -> 2560 x 1440, then the whole command; six minutes
     python benchmarks/upscale.py --quick     a small picture and few turns
 
 PyTorch and ONNX Runtime need a Python of their own, 3.11:
 
     python3.11 -m venv .venv-bench && .venv-bench/bin/pip install -r requirements-bench.txt
 
-Every contestant is a process that holds the same network and picture. They take turns, so that what else the machine
-does falls on all of them alike; a row is the median of its turns, which are fewer where each takes long. Ours is timed
-from uint8 pixels to uint8 pixels, the others from tensor to tensor.
+Each contestant is a process with the same network and picture. They take turns, so that other work of the machine slows
+all of them alike. A row has the median of the turns, of which slow contestants get fewer. Ours is timed from uint8
+pixels to uint8 pixels, the others from tensor to tensor.
 
 --json: {"processor": NAME, "threads": N, "picture": [WIDTH, HEIGHT], "contestants": {NAME: {"title": TEXT, "seconds":
-[of each turn], "median": S, "left_out": null or why}}, "command": {PRECISION: [{"picture": [WIDTH, HEIGHT], "seconds":
-S, "engine": S}, ...]}}.
+[of each turn], "median": S, "left_out": null or the reason}}, "command": {PRECISION: [{"picture": [WIDTH, HEIGHT],
+"seconds": S, "engine": S}, ...]}}.
 """
 import argparse
 import json
@@ -40,12 +40,9 @@ from data_utils import bicubic_resize, embedded, read_image, standardized
 from layers import variables_of
 from pictures import enlarge, picture
 from srgan_g import SRGAN_g
-from storage import (
-    checkpoint,
-    persistables,
-)
+from storage import checkpoint, persistables
 
-# Of which Python and script; `ours` is this file.
+# {name: (script, title)}; the script `ours` is this file.
 CONTESTANTS = {
     'paddle-stock': ('ours', 'Paddle 1.8.5, the graph as trained'),
     'fp32': ('ours', 'upscale.py, fp32'),
@@ -56,12 +53,12 @@ CONTESTANTS = {
     'onnxruntime': ('torch_g.py', 'ONNX Runtime fp32, rewritten'),
 }
 
-# What each has, however long they take.
+# Every contestant gets at least this many turns, however long they take.
 LEAST_TURNS = 3
-# The least PSNR, in dB, of a picture against the first contestant's: the others in fp32 differ by rounding alone.
+# The least PSNR, in dB, of a picture against the first contestant's. Those in fp32 differ by rounding alone.
 ALIKE = {'int8': 30, 'torch-bf16': 30}
 ALIKE_FP32 = 55
-# Pictures for the time a pixel: 0.1, 1, 4 and 16 megapixels when they are enlarged.
+# The pictures that the whole command enlarges, (width, height): to 0.1, 1, 4 and 16 megapixels.
 SIZES = (96, 64), (306, 204), (612, 408), (1224, 816)
 
 
@@ -69,11 +66,11 @@ def main(argv):
     parser = Parser(prog='benchmarks/upscale.py', formatter_class=argparse.RawDescriptionHelpFormatter,
                     description=__doc__)
     parser.add_argument('--quick', action='store_true', help='a small picture and few turns')
-    parser.add_argument('--turns', type=positive, metavar='N', help='of each contestant, at most (7; 3 with --quick)')
-    parser.add_argument('--model', metavar='DIR', help='network; untrained weights by default, which are as fast')
+    parser.add_argument('--turns', type=positive, metavar='N', help='most turns of a contestant (7; 3 with --quick)')
+    parser.add_argument('--model', metavar='DIR', help='network (untrained weights, which are as fast)')
     parser.add_argument('--python', metavar='FILE', default=os.path.join(ROOT, '.venv-bench', 'bin', 'python'),
                         help='the Python with PyTorch and ONNX Runtime (.venv-bench/bin/python)')
-    parser.add_argument('--threads', type=positive, metavar='N', help='of each contestant (all cores)')
+    parser.add_argument('--threads', type=positive, metavar='N', help='threads of each contestant (all cores)')
     parser.add_argument('--json', metavar='FILE', help='write all figures for programs')
     options = parser.parse_args(argv)
     threads = options.threads or len(os.sched_getaffinity(0))
@@ -81,7 +78,7 @@ def main(argv):
     print('%s, %d threads; %d x %d -> %d x %d pixels' % (processor(), threads, width, height, 4 * width, 4 * height))
     has_torch = os.path.exists(options.python)
     if not has_torch:
-        print('without PyTorch and ONNX Runtime: %s is not there; --help says how to make it' % options.python)
+        print('without PyTorch and ONNX Runtime: %s does not exist; --help says how to make it' % options.python)
     set_threads(threads)
 
     with tempfile.TemporaryDirectory() as folder:
@@ -89,7 +86,8 @@ def main(argv):
         np.savez(network, **network_of(options.model))
         image = os.path.join(folder, 'image.npy')
         np.save(image, photograph(height, width))
-        contestants, results = {}, {name: os.path.join(folder, name + '.npy') for name in CONTESTANTS}
+        contestants = {}
+        results = {name: os.path.join(folder, name + '.npy') for name in CONTESTANTS}
         for name, (script, title) in CONTESTANTS.items():
             if script == 'ours' or has_torch:
                 start = [sys.executable, __file__] if script == 'ours' else [
@@ -111,14 +109,14 @@ def main(argv):
 
 
 def is_like(name, results):
-    """Whether a contestant made the first one's picture, as far as one can ask, where both took part."""
+    """Whether a contestant's picture is like the first contestant's; true if either made none."""
     reference = results[next(iter(CONTESTANTS))]
     return not (os.path.exists(results[name]) and os.path.exists(reference)) or psnr(
         np.load(results[name]), np.load(reference)) >= ALIKE.get(name, ALIKE_FP32)
 
 
 def print_contestants(reports):
-    """The table of contestants, their medians as multiples of ours too."""
+    """Print the table of contestants, with their medians as multiples of ours too."""
     columns = [name for name in ('fp32', 'int8') if not reports[name]['left_out']]
     print('%-44s %8s  %-17s %5s %s' % ('one picture', 'seconds', 'fastest - slowest', 'turns', ' '.join(
         'x of %s' % name for name in columns)))
@@ -133,12 +131,13 @@ def print_contestants(reports):
 
 
 def cost_of_command(network, sizes):
-    """What tiles, reading and writing add to the engine's own time, by size -> 'command' of the report."""
+    """Time upscale.py's whole work and the engine's part of it for each size -> 'command' of the report."""
     folder = os.path.dirname(network)
     source, destination = [os.path.join(folder, name) for name in ('source.png', 'destination.png')]
     rows = {}
     for precision in ('fp32', 'int8'):
-        model, own = engine.load(network, precision), []
+        model = engine.load(network, precision)
+        own = []
         if model.precision == precision:
             model.enlarge(np.zeros((64, 64, 3), np.float32))
             model.enlarge = timed(model.enlarge, own)
@@ -156,7 +155,7 @@ def cost_of_command(network, sizes):
 
 
 def timed(function, seconds):
-    """The function, which appends to `seconds` how long each call takes."""
+    """`function`, but each call also appends to `seconds` how long it took."""
     def call(*args, **kwargs):
         start = time.perf_counter()
         value = function(*args, **kwargs)
@@ -166,7 +165,7 @@ def timed(function, seconds):
 
 
 def print_command(rows):
-    """The table of what the whole command costs."""
+    """Print the table of the whole command's times."""
     for precision in rows:
         print('%-44s %8s  %7s  %s' % ('upscale.py, %s, from PNG to PNG' % precision, 'seconds', 'engine',
                                       'microseconds a pixel'))
@@ -178,7 +177,7 @@ def print_command(rows):
 
 
 def network_of(path):
-    """G's variables {name: array}, those of `path` or untrained ones."""
+    """G's variables {name: array}, read from `path`, or untrained if there is no `path`."""
     shapes = variables_of(SRGAN_g, [None, 3, None, None])
     if path:
         return checkpoint.load_network(path, shapes)
@@ -190,7 +189,7 @@ def network_of(path):
 
 
 def photograph(height, width):
-    """A photograph of scikit-image's wheel, brought to a size: uint8 [height, width, 3]."""
+    """A photograph from scikit-image's wheel, resized: uint8 [height, width, 3]."""
     return bicubic_resize(read_image(embedded('coffee.png')[0]), width, height)
 
 
@@ -201,7 +200,7 @@ def psnr(a, b):
 # Our contestants
 
 def stock(network, image):
-    """The graph as it was trained, by an Executor."""
+    """The graph as it was trained, run by a fluid Executor."""
     program, scope = fluid.Program(), fluid.Scope()
     with fluid.program_guard(program, fluid.Program()):
         out = SRGAN_g(fluid.data('t_image', [None, 3, None, None]))

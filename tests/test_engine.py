@@ -153,7 +153,7 @@ class TestAnotherG:
         assert '9x9' in self.refusal(monkeypatch, saved, 'conv2d(t_image, FILTERS, 3,', 'conv2d(t_image, FILTERS, 9,')
 
     def test_something_after_the_end(self, monkeypatch, saved):
-        assert 'knows nothing' in self.refusal(monkeypatch, saved, 'return fluid.layers.tanh(n)',
+        assert 'expects nothing' in self.refusal(monkeypatch, saved, 'return fluid.layers.tanh(n)',
                                                'return fluid.layers.scale(fluid.layers.tanh(n), 0.9)')
 
 

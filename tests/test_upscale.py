@@ -588,7 +588,7 @@ class TestCompare:
             Image.fromarray(RGB).save(str(tmp_path / name))
         assert enlarge('a.png', '--compare').code == 0
         before = (tmp_path / 'compare.html').read_bytes()
-        assert enlarge('b.png', '--compare').is_one_line(2, 'compare.html is there', '--overwrite', '-o')
+        assert enlarge('b.png', '--compare').is_one_line(2, 'compare.html exists', '--overwrite', '-o')
         assert (tmp_path / 'compare.html').read_bytes() == before and not (tmp_path / 'b_x4.png').exists()
         assert enlarge('b.png', '--compare', '--overwrite').code == 0
         assert list(self.shown(tmp_path / 'compare.html')) == ['b.png']

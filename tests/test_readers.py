@@ -159,7 +159,7 @@ def test_a_reader_that_dies_is_named_and_replaced_and_the_stream_is_the_same(pat
             fed.append(feed)
             if len(fed) in (3, 20):
                 for pid in children(os.getpid()):
-                    if b'readers.py' in open('/proc/%d/cmdline' % pid, 'rb').read():
+                    if b'training.readers' in open('/proc/%d/cmdline' % pid, 'rb').read():
                         os.kill(pid, signal.SIGKILL)
     assert_same(fed, stream(paths, updates=40))
     assert 3 <= len(said) <= 4 and all('reads pictures died' in line and '-9' in line for line in said)

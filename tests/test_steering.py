@@ -18,6 +18,7 @@ from cli.command import UsageError
 from cli.paddle_setup import fluid
 from training import health, settings
 from training import run as runs
+from training.schedule import learning_rate
 
 ALL = ('--ema', '0.9', '--warm-up', '4', '--schedule-init', '10:0.1', '--schedule', 'cosine', '--d-updates', '2',
        '--label-smoothing', '0.1', '--clip-gradients', '1', '--val', 'val', '--val-every', '2')
@@ -37,7 +38,7 @@ def val(tmp_path):
 def rates(schedule, updates=1000, warm_up=0, stage='gan'):
     chosen = argparse.Namespace(learning_rate=1e-4, schedule=schedule, learning_rate_init=1e-3, schedule_init=schedule,
                                 warm_up=warm_up)
-    return np.array([schedule.learning_rate(chosen, stage, update, updates) for update in range(updates)])
+    return np.array([learning_rate(chosen, stage, update, updates) for update in range(updates)])
 
 
 def test_the_papers_schedule_is_a_tenth_in_the_second_half():

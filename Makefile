@@ -1,4 +1,5 @@
 python := .venv/bin/python
+rooms := benchmarks cli cpu docs figures measuring pictures storage tests training
 
 .PHONY: help setup train cluster test weights-check notebook test-gpu-wheel lint clean
 
@@ -19,8 +20,8 @@ cluster: setup  ## train the demo with two parameter servers and two trainers on
 	@trap '' INT; $(python) -m paddle.distributed.launch_ps --server_num 2 --worker_num 2 --log_dir logs \
 	    train.py --threads 1 --readers 1 $(ARGS) 2>/dev/null & tail -q -n +1 -f --pid=$$! logs/*log.*; wait $$!
 
-test: setup  ## set-up, then all tests; ARGS='-k NAME ...' go to pytest
-	@$(python) -m pytest $(ARGS)
+test: setup  ## set-up, then all tests, two at a time; ARGS='-k NAME ...' go to pytest
+	@$(python) -m pytest -n 2 --dist loadgroup $(ARGS)
 
 weights-check: setup  ## set-up, then measure the networks of pretrained/ again; SET5=DIR names Set5
 	@$(python) -m pytest tests/test_pretrained.py -k figures -q -rs --capture=no
@@ -37,4 +38,4 @@ lint: setup  ## set-up, then the style checks
 	@$(python) -m ruff check .
 
 clean:  ## remove .venv and caches, but no models, pictures or data
-	rm -rf .venv .pytest_cache .ruff_cache __pycache__ tests/__pycache__ benchmarks/__pycache__
+	rm -rf .venv .pytest_cache .ruff_cache __pycache__ $(foreach room,$(rooms),$(room)/__pycache__)

@@ -1,7 +1,7 @@
-"""The three programs of the training, init-G, D and G, and the one that draws a sample.
+"""The three training programs, for init-G, D and G, and the program that makes a sample.
 
-All variables have names of their own, so the programs share G, D and VGG19 through the scope that they run in.
-One startup program gives each variable its first value once.
+All variables have fixed names, so the programs share G, D and VGG19 through the scope in which they run. A single
+startup program initialises each variable once.
 """
 import collections
 
@@ -18,9 +18,9 @@ mixed_precision = fluid.contrib.mixed_precision
 LEARNING_RATE = 'learning_rate'
 BETA1 = 0.9
 
-# How each program's Adam works. on_cpu: with the rewrites of cpu/training_graph.py; amp: with 16-bit floats;
-# clip_gradients: the largest norm of a program's gradient, or None; distribution: a function that wraps the optimizer
-# so that it takes the mean gradient of several trainers, or None.
+# How the programs are optimised. on_cpu: whether to apply the rewrites of cpu/training_graph.py; amp: whether to
+# compute in 16-bit floats; clip_gradients: the largest norm of a program's gradient, or None; distribution: a function
+# that wraps the optimizer so that it uses the mean gradient of several trainers, or None.
 AdamOptions = collections.namedtuple('AdamOptions', 'on_cpu amp clip_gradients distribution',
                                      defaults=(False, None, None))
 
@@ -28,37 +28,40 @@ Programs = collections.namedtuple('Programs', 'startup init_g d g sample')
 
 
 class Step:
-    """A program with what an Executor needs of it: the names that it is fed, and what it returns, by name.
+    """A program with the names of its feeds and its fetches, {name: Variable}.
 
-    `persistables` are the names of the variables that it keeps from run to run, in order, wherever these are kept.
+    `persistables` lists, sorted by name, the variables that keep their values from one run to the next.
     """
 
     def __init__(self, program, feeds, fetches):
-        self.program, self.feeds, self.fetches = program, feeds, fetches
+        self.program = program
+        self.feeds = feeds
+        self.fetches = fetches
         self.persistables = sorted(variable.name for variable in program.list_vars() if variable.persistable)
 
     def run(self, exe, scope, feed):
-        """One run on those of `feed` that it wants -> {name: float for a loss or mean, else array}."""
+        """Run the program once with its feeds from `feed` -> {name: a float for a scalar, else an array}."""
         values = exe.run(self.program, feed={name: feed[name] for name in self.feeds},
                          fetch_list=list(self.fetches.values()), scope=scope)
         return {name: value.item() if value.size == 1 else value for name, value in zip(self.fetches, values)}
 
 
 def build_for(settings, on_cpu, distribution=None):
-    """The programs of a run with these settings, for a processor or a GPU. See AdamOptions for `distribution`."""
+    """Build the programs for a run's settings, for a CPU or a GPU. See AdamOptions for `distribution`."""
     return build(settings.crop_size, objective_of(settings), settings.seed,
                  AdamOptions(on_cpu, settings.amp, settings.clip_gradients, distribution), settings.moving_statistics)
 
 
 def build(crop_size, objective, seed, adam, moving_statistics=False):
-    """Programs(startup, init_g, d, g, sample), the last four of them Steps, for crops of one size.
+    """Build Programs(startup, init_g, d, g, sample); startup is a Program, the others are Steps.
 
-    objective: a losses.Objective; seed: determines all initial values; adam: AdamOptions. With `moving_statistics` G's
-    maps are normalised as G in use does it, and the statistics stay as they are.
+    crop_size: side of the high-resolution crops in pixels; objective: a losses.Objective; seed: determines all initial
+    values; adam: AdamOptions. With `moving_statistics`, G's maps are normalised by the moving statistics, as when G is
+    used, and the statistics do not change.
     """
     startup = fluid.Program()
     startup.random_seed = seed
-    # Adam's moments get their names from a counter: a build of its own counts from zero.
+    # Paddle names Adam's moments by a counter. It must start from zero, so that every build gives the same names.
     with fluid.unique_name.guard():
         return Programs(
             startup,
@@ -69,7 +72,7 @@ def build(crop_size, objective, seed, adam, moving_statistics=False):
 
 
 def init_g_step(startup, crop_size, moving_statistics, adam):
-    """Pre-training: G and the pixel loss."""
+    """Pre-training: G minimises the pixel loss."""
     program = fluid.Program()
     with fluid.program_guard(program, startup):
         t_image, t_target_image = picture_pair(crop_size)
@@ -79,13 +82,14 @@ def init_g_step(startup, crop_size, moving_statistics, adam):
 
 
 def d_step(startup, crop_size, objective, moving_statistics, adam):
-    """D learns to tell real pictures from G's: BCE(D(real), 1) + BCE(D(G(lr)), 0). G is read, not changed."""
+    """D learns to tell real pictures from G's: BCE(D(real), 1) + BCE(D(G(lr)), 0). G does not change."""
     program = fluid.Program()
     with fluid.program_guard(program, startup):
         t_image, t_target_image = picture_pair(crop_size)
         fake = SRGAN_g(t_image, frozen=True, moving_statistics=moving_statistics)
         fake.stop_gradient = True
-        real_logits, fake_logits = SRGAN_d(t_target_image), SRGAN_d(fake)
+        real_logits = SRGAN_d(t_target_image)
+        fake_logits = SRGAN_d(fake)
         fetches = {'l_d_real': cross_entropy(real_logits, 1.0 - objective.label_smoothing),
                    'l_d_fake': cross_entropy(fake_logits, 0.0),
                    'd_real': probability(real_logits), 'd_fake': probability(fake_logits)}
@@ -94,8 +98,9 @@ def d_step(startup, crop_size, objective, moving_statistics, adam):
 
 
 def g_step(startup, crop_size, objective, moving_statistics, adam):
-    """G learns to keep the content and to pass for real: -log D(G(lr)). D and VGG19 are read, not changed."""
-    program, content = fluid.Program(), CONTENT_LOSSES[objective.content_loss]
+    """G minimises the content loss and the adversarial loss -log D(G(lr)). D and VGG19 do not change."""
+    program = fluid.Program()
+    content = CONTENT_LOSSES[objective.content_loss]
     feeds = ['t_image', 't_target_image']
     with fluid.program_guard(program, startup):
         t_image, t_target_image = picture_pair(crop_size)
@@ -122,10 +127,10 @@ def g_step(startup, crop_size, objective, moving_statistics, adam):
 
 
 def sample_step(startup):
-    """G as in use: test_im [N, 4H, 4W, 3] from t_image [N, H, W, 3] of any size. Changes nothing.
+    """G as it is used: t_image [N, H, W, 3] of any size -> test_im [N, 4H, 4W, 3], both in [-1, 1]. Trains nothing.
 
-    Without the rewrites for the CPU: a convolution for oneDNN in a program for tests keeps the weights of its
-    first run, and goes on with those when training has changed them.
+    The rewrites for the CPU are not applied here: in a test program, a convolution by oneDNN keeps the weights of its
+    first run and would ignore what the training changes later.
     """
     program = fluid.Program()
     with fluid.program_guard(program, startup):
@@ -134,10 +139,10 @@ def sample_step(startup):
 
 
 def minimize(loss, name, adam):
-    """Adam on what is not frozen in the loss's program; `name` keeps the stages' moments apart.
+    """Add Adam's update of all variables that are not frozen; `name` keeps the moments of the programs apart.
 
-    The learning rate is one variable of all programs, set from outside: two of Paddle's own schedules would
-    share a step counter and run at double speed.
+    All programs share one learning rate variable, which the caller sets. Paddle's own schedules in two programs would
+    share a step counter and so run at double speed.
     """
     if adam.on_cpu:
         for_cpu(fluid.default_main_program())
@@ -152,22 +157,25 @@ def minimize(loss, name, adam):
 
 
 def in_16_bits(optimizer):
-    """Convolutions and what follows them in 16-bit floats, with a scaled loss. In 32 bits stay the variables, batch
-    normalisation, G's last tanh, whose steps in 16 bits are 1/16 of a grey level and more, and the losses."""
+    """Compute convolutions and the operations after them in 16-bit floats, with a scaled loss.
+
+    The variables, batch normalisation, the losses and G's last tanh stay in 32 bits. A tanh in 16 bits would have steps
+    of 1/16 of a grey level and more.
+    """
     lists = mixed_precision.AutoMixedPrecisionLists(custom_black_list={'batch_norm', 'elementwise_sub'})
     return mixed_precision.decorate(optimizer, lists)
 
 
 def picture_pair(crop_size):
-    """The feeds of every training program, as NCHW: low resolution, and the crop that it comes from."""
+    """The feeds of every training program as NCHW: the low-resolution picture and the high-resolution crop."""
     return picture('t_image', crop_size // SCALE), picture('t_target_image', crop_size)
 
 
 def picture(name, size):
-    """A feed [N, size, size, 3], the article's layout, as [N, 3, size, size]. Size None takes any."""
+    """A feed in the article's layout [N, size, size, 3], transposed to [N, 3, size, size]. None admits any size."""
     return fl.transpose(fluid.data(name, [None, size, size, 3], 'float32'), [0, 3, 1, 2])
 
 
 def bilinear_resize(image, size):
-    """Equal to OpenCV's INTER_LINEAR, by which the real picture is resized: [N, 3, H, W] -> [N, 3, size, size]."""
+    """[N, 3, H, W] -> [N, 3, size, size], equal to OpenCV's INTER_LINEAR, which resizes the real picture."""
     return fl.image_resize(image, [size, size], resample='BILINEAR', align_corners=False, align_mode=0)

@@ -1,6 +1,6 @@
-"""The recipes, each a set of settings with its reasons, and every option of train.py with its default.
+"""The recipes, each a set of settings with the reason for each, and all options of train.py with their defaults.
 
-`python train.py --recipe NAME` takes a recipe; an option of the same name overrides one of its settings.
+`python train.py --recipe NAME` takes the settings of a recipe; an option with the name of a setting overrides it.
 """
 import collections
 
@@ -10,43 +10,43 @@ from losses import CONTENT_LOSSES, PICTURE_LOSSES
 from training import schedule
 
 RECIPES = {
-    # Both stages in minutes on two cores.
+    # Runs both stages in minutes on two cores.
     'demo': dict(
-        init_g='srresnet',               # a trained G, so that the minutes go into the adversarial stage
-        crop_size=48,                    # the smallest crop on which textures still show
+        init_g='srresnet',               # a trained G, so that the time goes into the adversarial stage
+        crop_size=48,                    # small, so that an update takes about a second or two
         batch_size=16,                   # the paper's
         epoch_updates=20,                # so that a line appears every few seconds
         augment=True,                    # eight photographs are few
         lr_resize='bicubic',             # as pretrained/srresnet was trained
-        n_epoch_init=3,                  # that G is trained already
+        n_epoch_init=3,                  # few, because that G is already trained
         learning_rate_init=1e-4,         # the paper's
-        schedule_init='cosine',          # ends at rest, however short the stage is
-        n_epoch=4,                       # as many as fit into minutes
+        schedule_init='cosine',          # lets the rate fall to zero, however short the stage is
+        n_epoch=4,                       # as many as take minutes
         learning_rate=1e-4,              # the paper's
         schedule='cosine',               # as above
         content_loss='layers',           # sharpens within few updates
         adversarial_weight=0.03,         # in proportion to the larger content loss
-        phase_weight=30000.0,            # few updates need a strong one
-        moving_statistics=True),         # G starts from statistics that are true
-    # The same from nothing.
+        phase_weight=30000.0,            # few updates need a large weight
+        moving_statistics=True),         # srresnet's statistics are right already
+    # The demo, but with a new G.
     'scratch': dict(
-        init_g=None,                     # from initial weights
+        init_g=None,                     # start from initial weights
         crop_size=48,
         batch_size=16,
         epoch_updates=20,
         augment=True,
         lr_resize='bicubic',
-        n_epoch_init=30,                 # most of the minutes: a G that enlarges at all comes first
-        learning_rate_init=1e-3,         # ten times the paper's, for few updates
+        n_epoch_init=30,                 # most of the time: G must first learn to enlarge at all
+        learning_rate_init=1e-3,         # ten times the paper's, because there are few updates
         schedule_init='cosine',
         n_epoch=2,
         learning_rate=1e-4,
         schedule='constant',
-        content_loss='vgg22',            # the paper's for textures; coarser maps need longer
+        content_loss='vgg22',            # the paper's for textures; coarser maps need more updates
         adversarial_weight=1e-3,         # the paper's
         phase_weight=0.0,
         moving_statistics=False),        # a new G has no statistics yet
-    # What the article's project ran on DIV2K, with a GPU.
+    # The article's training on DIV2K, with a GPU.
     'article': dict(
         init_g=None,
         crop_size=384,
@@ -82,7 +82,7 @@ RECIPES = {
         adversarial_weight=1e-3,
         phase_weight=0.0,
         moving_statistics=False),
-    # The last stages of the networks of pretrained/, and the quick way to an SRGAN of your own pictures.
+    # How the networks of pretrained/ were last trained, and a quick way to train an SRGAN on your own pictures.
     'shipped': dict(
         init_g='srresnet',
         crop_size=96,                    # the paper's
@@ -91,21 +91,22 @@ RECIPES = {
         augment=True,
         lr_resize='bicubic',
         n_epoch_init=10,
-        learning_rate_init=2e-4,         # G adapts to new pictures fast
+        learning_rate_init=2e-4,         # a high rate, so that G adapts fast to new pictures
         schedule_init='cosine',
         n_epoch=40,
         learning_rate=1e-4,              # the paper's
         schedule='cosine',
-        content_loss='layers',           # the best LPIPS of the content losses here
+        content_loss='layers',           # fine maps hold textures in place, coarse maps what they depict
         adversarial_weight=0.03,         # in proportion to the larger content loss
-        phase_weight=3000.0,             # keeps dots below those of photographs
-        moving_statistics=True),         # G must be good with the statistics that it is used with
+        phase_weight=3000.0,             # keeps the dots weaker than those in photographs
+        moving_statistics=True),         # G is trained with the statistics that it has when used
 }
 for recipe in RECIPES.values():
     for loss in PICTURE_LOSSES:
         recipe.setdefault(loss.weight, 0.0)
 
-# An option: name: with underscores; default: NO_DEFAULT if a recipe sets it; arguments: of ArgumentParser.add_argument.
+# An option of train.py. name: its name with underscores; default: NO_DEFAULT if a recipe sets the value; arguments:
+# further keyword arguments of ArgumentParser.add_argument.
 Option = collections.namedtuple('Option', 'name default help arguments')
 NO_DEFAULT = object()
 
@@ -118,51 +119,51 @@ def option(name, default, words, **arguments):
     return Option(name, default, words, arguments)
 
 
-SCHEDULE_HELP = 'course of the learning rate%%s: %s, or UPDATE:FACTOR,... for factors of it from those updates on' % (
+SCHEDULE_HELP = 'learning rate schedule%%s: %s, or UPDATE:FACTOR,..., each FACTOR from its UPDATE on' % (
     ', '.join(schedule.SCHEDULES))
 
-# {group: its options}, in the order in which --help lists them. A default of None is not told.
+# {group: its options}, in the order in which --help lists them. The help texts do not show a default of None.
 OPTIONS = {
     'the run': (
-        option('data', None, 'folder of training pictures, with its sub-folders; can be given several times. DIR N: '
-               'its pictures are taken N times as often as those of a DIR without a number',
+        option('data', None, 'folder of training pictures, including its sub-folders; can be given several times. '
+               'DIR N takes its pictures N times as often as those of a DIR without a number',
                action='append', nargs='+', metavar=('DIR', 'N')),
         option('seed', 0, 'determines initial weights, crops and their order', type=natural, metavar='N'),
         option('models', 'models', 'folder for networks and training state', metavar='DIR'),
         option('output', 'output', 'folder for samples, log and curves', metavar='DIR'),
         option('save_every', 10, 'sample and save every N epochs', type=positive, metavar='N'),
-        option('save_minutes', 15.0, 'and save every M minutes', type=amount, metavar='M'),
+        option('save_minutes', 15.0, 'also save every M minutes', type=amount, metavar='M'),
     ),
     'what a recipe sets': (
-        recipe_option('init_g', 'start from this G: srresnet or srgan of pretrained/, or a directory, such as an '
-                      'earlier models/g_models', metavar='DIR'),
+        recipe_option('init_g', 'start from this G: srresnet or srgan (both in pretrained/), or a directory, such as '
+                      'an earlier models/g_models', metavar='DIR'),
         recipe_option('n_epoch_init', 'epochs of pre-training', type=natural, metavar='N'),
         recipe_option('n_epoch', 'epochs of adversarial training', type=natural, metavar='N'),
         recipe_option('epoch_updates', 'updates in an epoch', type=positive, metavar='N'),
         recipe_option('batch_size', 'crops in an update', type=positive, metavar='N'),
         recipe_option('crop_size', 'side of a high-resolution crop in pixels', type=positive, metavar='N'),
-        recipe_option('augment', 'flips and quarter turns of the crops', type=switch, metavar='on|off'),
-        recipe_option('lr_resize', "how a crop is reduced: by PIL's bicubic, or by the article's OpenCV bilinear",
+        recipe_option('augment', 'flip the crops and turn them by quarters, at random', type=switch, metavar='on|off'),
+        recipe_option('lr_resize', "how crops are reduced: with PIL's bicubic, or with the article's OpenCV bilinear",
                       choices=tuple(LR_RESIZES)),
         recipe_option('learning_rate_init', "Adam's learning rate in the pre-training", type=amount, metavar='X'),
         recipe_option('learning_rate', "Adam's learning rate in the adversarial training", type=amount, metavar='X'),
         recipe_option('schedule_init', SCHEDULE_HELP % ' in the pre-training', type=schedule.parse, metavar='S'),
         recipe_option('schedule', 'the same in the adversarial training', type=schedule.parse, metavar='S'),
-        recipe_option('content_loss', "what holds G to the picture; auto: the recipe's if VGG19's weights are here, "
-                      'else mse', choices=('auto', *CONTENT_LOSSES)),
+        recipe_option('content_loss', "the loss that keeps G close to the real picture; auto: the recipe's if VGG19's "
+                      'weights are found, else mse', choices=('auto', *CONTENT_LOSSES)),
         recipe_option('adversarial_weight', "weight of the adversarial loss in G's loss", type=amount, metavar='X'),
         *[recipe_option(loss.weight, loss.help + ' (0: none)', type=nonnegative, metavar='X')
           for loss in PICTURE_LOSSES],
-        recipe_option('moving_statistics', "normalise G's maps by the moving statistics, as in use, and not by the "
-                      'batch; the statistics stay as they are', type=switch, metavar='on|off'),
+        recipe_option('moving_statistics', "normalise G's maps by the moving statistics, as when G is used, instead of "
+                      'by the batch; the statistics do not change', type=switch, metavar='on|off'),
     ),
     'steering': (
         option('init_d', None, 'start from this D, such as an earlier models/d_models. A new D must first catch up '
                'with the D that trained the G to start from', metavar='DIR'),
         option('warm_up', 0, 'the learning rate rises from zero over the first N updates of each stage', type=natural,
                metavar='N'),
-        option('ema', 0.0, "for samples, figures and g_models, take the moving average of G's weights with this decay, "
-               'such as 0.999; G itself is then in g_models_raw. 0: no average',
+        option('ema', 0.0, "use the moving average of G's weights with this decay, such as 0.999, for samples, figures "
+               'and g_models; G itself is then saved as g_models_raw. 0: no average',
                type=number(float, 0, 'a number from 0 to below 1', below=1), metavar='X'),
         option('d_updates', 1, "updates of D for each of G's", type=positive, metavar='N'),
         option('label_smoothing', 0.0, 'D learns to call real pictures 1 - X',
@@ -170,28 +171,28 @@ OPTIONS = {
         option('clip_gradients', None, "largest norm of each program's gradient as a whole", type=amount, metavar='X'),
         option('val', None, 'measure G on these pictures as evaluate.py does; the best G is kept as models/best_g',
                metavar='DIR'),
-        option('val_every', 1, 'do so every N epochs', type=positive, metavar='N'),
+        option('val_every', 1, 'measure on --val every N epochs', type=positive, metavar='N'),
         option('patience', None, 'end the pre-training if its PSNR on --val has not risen for N measurements',
                type=positive, metavar='N'),
-        option('visualdl', False, 'write a log for VisualDL, in visualdl/ of --output', nargs='?', type=switch,
+        option('visualdl', False, 'write a log for VisualDL to visualdl/ in --output', nargs='?', type=switch,
                const=True, metavar='on|off'),
     ),
     'the machine': (
         option('device', 'auto', 'auto takes a GPU if there is one', choices=('auto', 'cpu', 'gpu')),
-        option('threads', None, 'threads that compute (all cores)', type=positive, metavar='N'),
-        option('amp', False, 'compute in 16-bit floats where they do no harm; needs a GPU', type=switch,
+        option('threads', None, 'number of computing threads (all cores)', type=positive, metavar='N'),
+        option('amp', False, 'compute in 16-bit floats wherever these are precise enough; needs a GPU', type=switch,
                metavar='on|off'),
-        option('readers', None, 'processes that read pictures beside the computing (as many as cores, 4 at most)',
+        option('readers', None, 'number of processes that read pictures (as many as cores, at most 4)',
                type=positive, metavar='N'),
-        option('cache_mb', 512, 'megabytes for crops; the more, the more crops are cut each time a picture is read',
+        option('cache_mb', 512, 'megabytes for crops; with more, each reading of a picture yields more crops',
                type=natural, metavar='N'),
-        option('vgg', None, "VGG19's weights (found in pretrained/)", metavar='PATH'),
+        option('vgg', None, "file or directory of VGG19's weights (found in pretrained/)", metavar='PATH'),
     ),
 }
 DEFAULTS = {one.name: one.default for group in OPTIONS.values() for one in group if one.default is not NO_DEFAULT}
 
 RECIPE_SETTINGS = tuple(one.name for one in OPTIONS['what a recipe sets'])
 
-# What a resumed run keeps; the rest may change on the way.
+# The settings that a resumed run must keep; all others may change.
 FIXED = ('recipe', 'init_g', 'init_d', 'seed', 'crop_size', 'batch_size', 'epoch_updates', 'content_loss', 'd_updates',
          'amp')

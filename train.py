@@ -1,12 +1,12 @@
-"""Train SRGAN: pre-train G on the pixel loss, then update D and G in turns.
+"""Train SRGAN: pre-train G on the pixel loss, then update D and G in turn.
 
     python train.py                               a short training on the photographs that scikit-image carries
     python train.py --data DIR                    the article's training on your pictures
     python train.py --data DIR --recipe paper     the paper's
-    python train.py --resume                      go on where the last run stopped, whatever stopped it
+    python train.py --resume                      continue the last run where it stopped, whatever stopped it
     python train.py --help                        all options
 
-Samples, log and curves go to output/, networks and the state to go on from to models/.
+The run writes samples, log and curves to output/, and networks and its training state to models/.
 """
 import contextlib
 import math
@@ -35,7 +35,7 @@ def main(argv):
     settings.content_loss, missing = run_settings.content_loss_here(settings)
     if settings.role == 'pserver':
         return cluster.serve(settings, saved_position(settings))
-    # Of several trainers the first one writes the files, and says what all have in common.
+    # If there are several trainers, only the first writes files and prints what concerns all of them.
     first = settings.trainer_id == 0
     writes = first and not settings.dry_run
     with own_folders(settings) if writes else contextlib.nullcontext():
@@ -80,23 +80,23 @@ def main(argv):
 
 
 def update(run, stage, feeds, learning_rate):
-    """One update of the networks that a stage trains -> {loss: value}: the heart of the article."""
+    """The heart of the article: make one update of the networks that a stage trains -> {loss: value}."""
     with run.updating(learning_rate):
         if stage == 'init':
             return run.step('init_g', feeds[-1])    # l_g_pix
         for feed in feeds:
-            errD = run.step('d', feed)              # l_d_real, l_d_fake, and D's mean opinions d_real, d_fake
-        # On D's last pictures.
+            errD = run.step('d', feed)              # l_d_real, l_d_fake, and the means of D's outputs, d_real, d_fake
+        # G learns on the last pictures that D has seen.
         errG = run.step('g', feeds[-1])             # l_g_pix, l_g_percep, l_g_gan, ..., and their sum g_loss
         return {**errD, **errG}
 
 
 def train(run, pictures, sample, validation, log, stop):
-    """The article's loop: epochs of init-G, then epochs of D and G in turns, from where `run` stands.
+    """The article's loop from the position of `run` on: epochs of init-G, then epochs in which D and G take turns.
 
-    `sample` is a pair of uint8 pictures, lr and hr; G enlarges lr after every epoch. Returns when both stages are
-    done or `stop` has received a signal. Raises RunError if a loss is not finite. Of several trainers only the first
-    has a `log`; the others train and leave the rest to it.
+    sample: a pair of uint8 pictures, lr [h, w, 3] and hr [4h, 4w, 3]; G enlarges lr after every epoch. log: a RunLog;
+    None for every trainer but the first, so that these only train and save no samples. Returns when both stages are
+    done or `stop` has received a signal. Raises RunError if a loss is not finite.
     """
     settings, position = run.settings, run.position
     saved = time.monotonic()
@@ -154,7 +154,7 @@ def train(run, pictures, sample, validation, log, stop):
 
 
 def is_over(stage, position):
-    """Whether a stage is done at a position between two epochs."""
+    """Whether a stage is over at a position between two epochs."""
     return position.epoch > stage.n_epoch or (
         stage.name == 'init' and health.has_stalled(position.rows, stage.settings.patience))
 
@@ -163,8 +163,8 @@ def require_finite(losses, position, settings):
     for name, value in losses.items():
         if not math.isfinite(value):
             raise command.RunError(
-                '%s became %s in update %d of epoch %d, stage %s; the last state saved in %s is from before it: `%s '
-                '--learning-rate X` goes on from there, with a smaller X' % (
+                '%s became %s in update %d of epoch %d, stage %s; the last state saved in %s is from before that: `%s '
+                '--learning-rate X` continues from it; take a smaller X than before' % (
                     name, value, position.update + 1, position.epoch, position.stage, settings.models,
                     run_settings.resume_command(settings)))
 
@@ -181,7 +181,7 @@ def console_line(row, n_epoch):
 
 
 def write_sample(folder, stage, epoch, sample, sr):
-    """The article's three pictures of an epoch: low resolution, high resolution, generated."""
+    """Write the article's three pictures of an epoch: low resolution, high resolution, generated."""
     for kind, image in (('96', sample[0]), ('384', sample[1]), ('G', sr)):
         data_utils.write_jpeg(os.path.join(folder, '%s%s.jpg' % (SAMPLES[stage] % epoch, kind)), image)
 

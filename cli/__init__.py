@@ -1,1 +1,1 @@
-"""What every command shares: its errors and options, its progress bar, and Paddle."""
+"""Code that all commands share: errors, option types, the progress bar, and the import of Paddle."""

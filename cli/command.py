@@ -1,4 +1,4 @@
-"""What every command of this project shares: its errors, its exit codes, its options and its way of stopping."""
+"""Code that all commands share: errors and exit codes, types for options, and the orderly stop on a signal."""
 import argparse
 import math
 import os
@@ -8,11 +8,11 @@ import threading
 
 
 class UsageError(ValueError):
-    """The user's mistake: one line that says what, which file or option, and what to do. Exit code 2."""
+    """A mistake of the user; exit code 2. The message is one line: what is wrong, which file or option, what to do."""
 
 
 class RunError(Exception):
-    """The run failed through no mistake in what was asked: one line. Exit code 1."""
+    """A failure that the user did not cause. The message is one line. Exit code 1."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -23,7 +23,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def number(convert, least, words, below=math.inf):
-    """A type for argparse: convert(text), at least `least` and below `below`, named `words` in its error."""
+    """A type for argparse: convert(text) in [least, below); the error calls such a number `words`."""
     def parse(text):
         try:
             value = convert(text)
@@ -42,14 +42,14 @@ nonnegative = number(float, 0, 'a number of at least 0')
 
 
 def switch(text):
-    """A type for argparse: on or off."""
+    """A type for argparse: 'on' -> True, 'off' -> False."""
     if text not in ('on', 'off'):
         raise argparse.ArgumentTypeError('%s is not on or off' % text)
     return text == 'on'
 
 
 def run(main, argv=None):
-    """Call main(argv) as a command and return its exit code; people get one line in place of a traceback."""
+    """Call main(argv) as a command and return its exit code. Expected errors print one line instead of a traceback."""
     try:
         return main(sys.argv[1:] if argv is None else argv) or 0
     except UsageError as error:
@@ -64,17 +64,17 @@ def run(main, argv=None):
 
 
 def complain(message, exit_code):
-    """Say what is wrong; -> exit_code."""
+    """Print an error message; return exit_code."""
     sys.stdout.flush()
     print('error: %s' % message, file=sys.stderr)
     return exit_code
 
 
 class StopSignals:
-    """While it is entered, Ctrl-C and SIGTERM ask for an orderly stop: `received` is then the signal's number.
+    """A context in which Ctrl-C and SIGTERM ask for an orderly stop; `received` is the signal's number, or None.
 
-    A second one ends the process at once. Python's own handlers wait until the Executor returns, so a thread
-    listens at the pipe into which the interpreter writes each signal as it comes.
+    A second signal ends the process at once. Python runs its own handlers only after the Executor has returned, so a
+    thread reads the pipe into which the interpreter writes each signal on arrival.
     """
 
     def __enter__(self):
@@ -92,7 +92,7 @@ class StopSignals:
             if self.received:
                 os._exit(128 + self.received)
             self.received = number[0]
-            print('\nstopping after this update; once more stops at once', file=sys.stderr)
+            print('\nstopping after this update; a second signal stops at once', file=sys.stderr)
 
     def __exit__(self, *_):
         signal.set_wakeup_fd(-1)

@@ -1,6 +1,7 @@
-"""Paddle as this project uses it: `from paddle_setup import fluid` takes the place of Paddle's own import.
+"""The import of Paddle: write `from cli.paddle_setup import fluid` instead of `from paddle import fluid`.
 
-It imports Paddle quietly, with the flags that must be set before that, and lets it compute with all cores.
+This module sets the flags that Paddle reads when it is loaded, imports Paddle without its messages, and lets it
+compute with all cores.
 """
 import contextlib
 import io
@@ -10,9 +11,10 @@ import types
 
 from cli.command import UsageError, complain
 
-# Read once, when Paddle's library is loaded. On a GPU it takes memory as it needs it and not 92 % of the card at once,
-# and tries out cuDNN's algorithms for each convolution. Without pinned memory: its first Executor would lock 500 MB,
-# which a run then holds for nothing and waits for. A server is given up after ten minutes without a word.
+# Paddle reads these flags once, when its library is loaded. On a GPU it then allocates memory as needed instead of 92 %
+# of the card at once, and tries cuDNN's algorithms for each convolution. Pinned memory is off, because the first
+# Executor would lock 500 MB, which takes time and serves no purpose here. A trainer gives a parameter server up after
+# ten minutes without an answer.
 FLAGS = {'GLOG_minloglevel': '2', 'FLAGS_allocator_strategy': 'auto_growth', 'FLAGS_cudnn_exhaustive_search': '1',
          'FLAGS_conv_workspace_size_limit': '1024', 'FLAGS_use_pinned_memory': '0', 'FLAGS_rpc_deadline': '600000',
          'FLAGS_rpc_disable_reuse_port': '1'}
@@ -20,7 +22,7 @@ FLAGS = {'GLOG_minloglevel': '2', 'FLAGS_allocator_strategy': 'auto_growth', 'FL
 
 @contextlib.contextmanager
 def silent_stderr():
-    """Swallow what is written to the standard error output, by libraries in C too."""
+    """Discard the standard error output of this process, including the output of C libraries."""
     sys.stderr.flush()
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
@@ -35,7 +37,7 @@ def silent_stderr():
 
 @contextlib.contextmanager
 def without(module):
-    """Have an import that others make find nothing in a module. Whoever imports it later has it as it is."""
+    """Replace a module by an empty one inside the context. A later import gets the real module."""
     sys.modules[module] = types.ModuleType(module)
     try:
         yield
@@ -44,9 +46,10 @@ def without(module):
 
 
 def import_paddle():
-    """paddle.fluid. If it cannot be imported, the process ends with one line that says what to install.
+    """Return paddle.fluid. If the import fails, end the process with one line that says what to install.
 
-    A third of the time that the import takes would be nltk's and SciPy's statistics', for a data set of film reviews.
+    paddle.dataset.sentiment, a data set of film reviews, is left out: it imports nltk and SciPy's statistics, which
+    take a third of the time of the whole import.
     """
     for name, value in FLAGS.items():
         os.environ.setdefault(name, value)
@@ -64,23 +67,23 @@ def import_paddle():
 
 
 def set_threads(threads=None):
-    """Compute with so many threads from here on, whatever OMP_NUM_THREADS says; all cores by default.
+    """Compute with `threads` threads from now on, whatever OMP_NUM_THREADS says; with all cores by default.
 
-    A convolution that has run already keeps the number that it had then, for inputs of that shape.
+    A convolution that has already run keeps its number of threads for inputs of the same shape.
     """
     fluid.core.set_num_threads(threads or len(os.sched_getaffinity(0)))
 
 
 def choose_place(device):
-    """The fluid place for --device auto, cpu or gpu. Raises UsageError if there is no GPU for gpu.
+    """Return the fluid place for --device auto, cpu or gpu. Raises UsageError if gpu is asked for and there is none.
 
-    An Executor on a CUDAPlace that is not there ends the whole process without an exception, so the wheel and
-    the driver are asked first.
+    An Executor on a CUDAPlace without a GPU ends the whole process without an exception, so the wheel and the driver
+    are asked first.
     """
     has_gpu = fluid.core.is_compiled_with_cuda() and fluid.core.get_cuda_device_count() > 0
     if device == 'gpu' and not has_gpu:
         reason = ('this Paddle sees no GPU' if fluid.core.is_compiled_with_cuda()
-                  else 'this Paddle is the CPU wheel; `make setup GPU=1` installs the other')
+                  else 'this Paddle is the CPU wheel; `make setup GPU=1` installs the GPU wheel')
         raise UsageError('--device gpu: %s; use --device cpu or auto' % reason)
     # Paddle's launcher gives each process a GPU of its own.
     own = int(os.environ.get('FLAGS_selected_gpus', 0))

@@ -1,13 +1,13 @@
-"""How far a command is."""
+"""The progress bar of all commands."""
 import sys
 
 import tqdm
 
 
 class Bar(tqdm.tqdm):
-    """A progress bar that leaves no trace; none where nobody sees the error output, on a terminal or in a notebook."""
+    """A progress bar that is erased when it ends. It is shown only on a terminal or in a notebook."""
 
-    disable = True  # until it is made: a Ctrl-C within __init__ would make __del__ print an AttributeError
+    disable = True  # until __init__ is done: after a Ctrl-C inside it, __del__ would print an AttributeError
 
     def __init__(self, *args, **options):
         seen = sys.stderr.isatty() or 'ipykernel' in sys.modules

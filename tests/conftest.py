@@ -1,6 +1,7 @@
 """What several test modules share: pictures, and the project's commands run as a user runs them."""
 import csv
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -11,6 +12,49 @@ from PIL import Image
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
+
+# Two workers at a time: `make test` runs pytest with -n 2 --dist loadgroup
+
+CORES = os.sched_getaffinity(0)
+# Modules whose tests share a run that takes long; each is for one worker, from the beginning.
+TOGETHER = ('test_cluster', 'test_readme', 'test_results_page')
+# What takes longest begins first, so that no worker is left alone with it.
+LONGEST = (*TOGETHER, 'test_notebook', 'test_benchmark_train', 'test_train', 'test_steering', 'test_pretrained')
+
+worker = os.environ.get('PYTEST_XDIST_WORKER')
+if worker:
+    # A worker has a core of its own. So has what it runs: one that measures time is not disturbed by the other one, and
+    # Paddle computes with one thread, because it takes as many as there are cores for it.
+    os.sched_setaffinity(0, [sorted(CORES)[int(worker[len('gw'):]) % len(CORES)]])
+elif os.path.isdir('/dev/shm') and shutil.disk_usage('/dev/shm').free > 4 * 2 ** 30:
+    # A run waits for the disk whenever it saves: the folders of the tests lie in memory where there is room.
+    os.environ.setdefault('PYTEST_DEBUG_TEMPROOT', '/dev/shm')
+
+
+@pytest.fixture
+def all_cores():
+    """For a test that runs several processes at once, or that looks at threads."""
+    own = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, CORES)
+    yield
+    os.sched_setaffinity(0, own)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Under --dist loadgroup the tests of a module of TOGETHER stay together; those of LONGEST stand in front."""
+    def place(item):
+        name = item.module.__name__
+        return LONGEST.index(name) if name in LONGEST else len(LONGEST)
+
+    if worker:
+        for item in items:
+            if item.module.__name__ in TOGETHER:
+                item.add_marker(pytest.mark.xdist_group(item.module.__name__))
+        items.sort(key=place)
+
+
+# Pictures
 
 def photograph(height, width, seed):
     """Something like a photograph, uint8 [height, width, 3]: soft colours with edges and a little grain."""

@@ -117,7 +117,7 @@ def test_a_network_is_checked_before_it_is_used(tmp_path):
             checkpoint.load_network(path, shapes)
         checkpoint.save_network(path, VARIABLES.items())
 
-    refused('is not there')
+    refused('does not exist')
     damage(os.path.join(path, 'n64s1', 'c.w_0'))
     refused('n64s1/c.w_0 is damaged')
     os.truncate(os.path.join(path, 'out.b_0'), 25)

@@ -39,7 +39,7 @@ def place(tmp_path_factory):
 
 
 @pytest.fixture
-def begin(place):
+def begin(place, all_cores):
     """begin(tiny, *arguments) begins train.py with the networks of a script beside this one; -> the process."""
     processes = []
 
@@ -191,7 +191,7 @@ def test_a_process_that_is_killed_ends_the_others_and_the_run_can_go_on(killed, 
     for number, process in enumerate(processes):
         if number != killed:
             result = Result(process, timeout=PATIENCE + END)
-            words = ('no word for %d seconds from trainer' % PATIENCE if number > 1 else
+            words = ('no message for %d seconds from trainer' % PATIENCE if number > 1 else
                      '--resume --models killed/models` goes on')
             assert result.is_one_line(1, words)
     assert time.monotonic() - killed_at < PATIENCE + END

@@ -24,6 +24,8 @@ import draw_programs
 import recipes
 from losses import Objective
 
+# {module: its path}: the pages leave out the room.
+PATHS = {module.split('.')[-1]: path for module, path in draw_layout.modules().items()}
 PAGES = sorted(name for name in os.listdir(os.path.join(ROOT, 'docs')) if name.endswith('.md'))
 
 
@@ -60,8 +62,13 @@ def test_what_a_page_names_exists(name):
     for path in re.findall(r'`((?:\w+/)?\w+\.py)`', page):
         assert os.path.exists(os.path.join(ROOT, path)), path
     for module, name in re.findall(r'`([a-z]\w+)\.(\w+)`', page):
-        if os.path.exists(os.path.join(ROOT, module + '.py')) and name not in ('py', 'json'):
-            assert re.search(r'^((def|class) )?%s\b' % name, read(module + '.py'), re.MULTILINE), (module, name)
+        if module in PATHS and name not in ('py', 'json', 'csv', 'md', 'ipynb'):
+            assert re.search(r'^((def|class) )?%s\b' % name, read(PATHS[module]), re.MULTILINE), (module, name)
+
+
+def test_layout_names_every_module():
+    assert len(PATHS) == len(draw_layout.modules()), 'two modules have one name'
+    assert set(PATHS.values()) <= set(re.findall(r'`([\w/]+\.py)`', read('docs', 'layout.md')))
 
 
 def test_readme_links_to_every_page():
@@ -77,7 +84,7 @@ def test_each_trap_has_its_function_and_its_test():
     assert len(functions) > 20 and list(functions) == list(tests)
     for number, function in functions.items():
         module, *names = function.split('.')
-        assert defines(module + '.py', names), function
+        assert defines(PATHS[module], names), function
         path, *names = tests[number].split('::')
         assert defines(path, names), tests[number]
 
@@ -222,7 +229,7 @@ os.sched_setaffinity(0, range(os.cpu_count()))
 
 @pytest.mark.skipif(os.cpu_count() < 2, reason='needs two cores')
 @pytest.mark.parametrize('variables', [{}, {'OMP_NUM_THREADS': '1'}])
-def test_paddle_computes_with_all_cores_and_with_the_threads_that_it_is_given(variables):
+def test_paddle_computes_with_all_cores_and_with_the_threads_that_it_is_given(variables, all_cores):
     """From its import on, and at any time later, whatever the environment says."""
     alone, two, one = after_import(
         THREADS_AT_WORK + 'one = at_work(64); set_threads(2); two = at_work(72); set_threads(1)\n'

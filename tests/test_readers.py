@@ -231,7 +231,7 @@ def test_a_signal_to_the_whole_group_is_for_the_run_alone(number, code, start, d
     process, found = with_readers(start, tmp_path)
     os.killpg(process.pid, number)
     result = Result(process)
-    assert result.code == code and result.err.strip() == 'stopping after this update; once more stops at once'
+    assert result.code == code and result.err.strip() == 'stopping after this update; a second signal stops at once'
     assert 'died' not in result.out and 'stopped and saved' in result.out
     assert not any(os.path.exists('/proc/%d' % pid) for pid in found)
 

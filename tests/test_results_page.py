@@ -94,7 +94,7 @@ class Browser:
 def command(folder, *arguments):
     """Run a command of the project with tiny networks in a folder."""
     subprocess.run([sys.executable, os.path.join(ROOT, 'tests', 'tiny.py')] + list(arguments), cwd=str(folder),
-                   check=True, stdout=subprocess.DEVNULL)
+                   check=True, stdout=subprocess.DEVNULL, env=dict(os.environ, CURVES='drawn'))
 
 
 @pytest.fixture(scope='module')

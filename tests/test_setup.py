@@ -288,7 +288,8 @@ def test_device_gpu_without_a_gpu_is_a_usage_error():
 
 
 def test_clean_removes_the_environment_and_caches_and_nothing_else(machine):
-    made = ['.venv/bin/python', '.pytest_cache/x', '.ruff_cache/x', '__pycache__/x.pyc', 'tests/__pycache__/x.pyc']
+    made = ['.venv/bin/python', '.pytest_cache/x', '.ruff_cache/x', '__pycache__/x.pyc', 'tests/__pycache__/x.pyc',
+            'storage/__pycache__/x.pyc']
     kept = ['models/g_models/out.w_0', 'models/README.md', 'output/epoch_1_G.jpg', 'output/log.csv',
             'pretrained/vgg19/x', 'data/a photo.png', 'data/__pycache__/a photo.png', 'tests/test_x.py', 'train.py']
     for name in made + kept:

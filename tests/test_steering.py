@@ -132,7 +132,8 @@ def test_d_learns_from_each_feed_and_g_from_the_last(tiny_g, monkeypatch):
 
 # Validation
 
-def test_validation_is_what_evaluate_measures_and_the_best_is_kept(run, data, val, tmp_path):
+def test_validation_is_what_evaluate_measures_and_the_best_is_kept(run, data, val, tmp_path, monkeypatch):
+    monkeypatch.setenv('CURVES', 'drawn')
     result = run('train.py', *QUICK, '--n-epoch-init', '4', '--val', 'val', '--ema', '0.5')
     assert result.code == 0, result.err
     rows = log_of(tmp_path / 'output')
@@ -222,8 +223,9 @@ def test_a_balance_is_not_warned_of():
 
 # All of it at once
 
-def test_a_resumed_run_keeps_to_its_course(run, start, data, val, tmp_path):
+def test_a_resumed_run_keeps_to_its_course(run, start, data, val, tmp_path, monkeypatch):
     """With all options, killed in both stages, the log ends as if nothing had happened; the average too."""
+    monkeypatch.setenv('CURVES', 'drawn')
     arguments = [*QUICK[:-4], '--n-epoch-init', '6', '--n-epoch', '6', '--save-every', '2', *ALL]
     assert run('train.py', *arguments, '--models', 'm', '--output', 'o').code == 0
     process = start('train.py', *arguments)

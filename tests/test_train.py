@@ -16,7 +16,8 @@ from PIL import Image
 from storage import checkpoint, persistables
 
 
-def test_a_run_leaves_samples_log_curves_and_networks(run, data, tmp_path):
+def test_a_run_leaves_samples_log_curves_and_networks(run, data, tmp_path, monkeypatch):
+    monkeypatch.setenv('CURVES', 'drawn')
     result = run('train.py', *QUICK, '--save-every', '1')
     assert result.code == 0, result.err
     assert result.err == ''
@@ -33,6 +34,7 @@ def test_a_run_leaves_samples_log_curves_and_networks(run, data, tmp_path):
     assert set(os.listdir(str(output))) == samples | {'log.csv', 'curves.png', '.lock'}
     for name in samples:
         assert Image.open(str(output / name)).size == ((30, 28) if '_96' in name else (120, 112)), name
+    assert Image.open(str(output / 'curves.png')).size == (1200, 840)
 
     rows = log_of(output)
     assert [(row['stage'], row['epoch'], row['update']) for row in rows] == [
@@ -166,7 +168,7 @@ def test_a_second_ctrl_c_stops_at_once(start, data, tmp_path):
     wait_for(lambda: (tmp_path / 'models' / 'settings.json').exists(), process)
     time.sleep(1.5)
     process.send_signal(signal.SIGINT)
-    assert any('once more stops at once' in line for line in iter(process.stderr.readline, ''))
+    assert any('a second signal stops at once' in line for line in iter(process.stderr.readline, ''))
     process.send_signal(signal.SIGINT)
     started = time.time()
     result = Result(process)

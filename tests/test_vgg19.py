@@ -615,7 +615,7 @@ def test_converting_replaces_nothing(tmp_path):
     """Neither by other weights nor by an incomplete source."""
     write_source(tmp_path, 'vgg19')
     before = vgg19_sources.read(str(tmp_path / 'vgg19'), vgg19.parameter_shapes())
-    with pytest.raises(command.UsageError, match='vgg19 is there already'):
+    with pytest.raises(command.UsageError, match='vgg19 already exists'):
         convert(write_source(tmp_path, 'vgg19.npz'), str(tmp_path))
     with pytest.raises(command.UsageError, match='features.5.weight'):
         convert(write_source(tmp_path, 'vgg19-new.pth', lambda tensors: tensors.pop('features.5.weight')),

@@ -1,1 +1,1 @@
-"""A training run: its settings, pictures, stages, log and processes."""
+"""A training run: settings, pictures, stages, log and processes."""

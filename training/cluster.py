@@ -1,10 +1,13 @@
-"""One run on several processes and machines, by Paddle's own engines.
+"""One run on several processes and machines, with Paddle's own engines.
 
-Each trainer computes the gradients of its part of every batch; their mean makes the update. With parameter servers
-`fluid.DistributeTranspiler`, in its synchronous mode, has rewritten the three programs: every server keeps a slice of
-each network with Adam's moments of it, takes the gradients, updates, and gives the weights back. A trainer has G, D
-and their statistics in its scope all the same, so that files, samples and figures are made as on one machine, by
-trainer 0 alone. On GPUs NCCL takes the mean of the gradients, and every trainer updates its own copy by it.
+Each trainer computes the gradients of its part of every batch, and the mean of these gradients makes the update.
+
+On CPUs parameter servers make the update: `fluid.DistributeTranspiler`, in its synchronous mode, rewrites the three
+training programs. Every server keeps a slice of each network, with Adam's moments for it, takes the gradients, updates
+the slice and sends it back. A trainer still has all of G, D and their statistics in its scope, so trainer 0 alone
+writes files, samples and figures, exactly as on one machine.
+
+On GPUs NCCL computes the mean of the gradients, and every trainer updates its own copy of the networks.
 """
 import ctypes
 import multiprocessing
@@ -26,20 +29,22 @@ from storage import persistables
 from training import settings as run_settings
 from training.stages import STEPS
 
-# A program has servers of its own: they listen at the port that --servers names, and at so many after it.
+# Each program has its own servers. They listen at the port of --servers plus this number.
 PORTS = {'init_g': 0, 'd': 100, 'g': 200}
-# What a trainer tells the servers with each update: how many it has made, or DONE, and whether it is asked to stop.
-MESSAGE, DONE = 'message_%d', -1
-# The sum of all messages when the update was made: a trainer that is ahead has changed its own since.
+# With each update a trainer sends the servers two numbers: how many updates it has made, or DONE, and whether it was
+# asked to stop.
+MESSAGE = 'message_%d'
+DONE = -1
+# The sum of all messages at the time of the update. A single message may have changed since, if its trainer is ahead.
 ALL_MESSAGES = 'messages'
-# The servers' checksums of what all processes must have in common.
+# The variable with a server's checksums of the settings that all processes must share.
 CHECKSUMS = 'checksums'
 STOP = {signal.SIGINT, signal.SIGTERM}
 PR_SET_PDEATHSIG = 1
 
 
 def checksums(settings, position):
-    """{name: checksum} of what all processes of a run have in common; `position` is where it stands, or None."""
+    """{name: checksum} of the settings that all processes must share; `position`: the run's as a dict, or None."""
     names = [*RECIPE_SETTINGS, 'init_d', 'seed', 'warm_up', 'd_updates', 'label_smoothing', 'servers',
              'trainers']
     values = {name: getattr(settings, name) for name in names}
@@ -48,13 +53,13 @@ def checksums(settings, position):
 
 
 def addresses(settings, name):
-    """Where the servers of the program `name` listen."""
+    """The addresses, 'HOST:PORT', of the servers of program `name`."""
     parts = [server.rsplit(':', 1) for server in settings.servers]
     return ['%s:%d' % (host, int(port) + PORTS[name]) for host, port in parts]
 
 
 def transpiled(settings, built, name):
-    """The DistributeTranspiler that has made a trainer's program of the program `name` of `built`, a Programs."""
+    """Rewrite program `name` of `built`, a Programs, for a trainer -> the DistributeTranspiler that did it."""
     in_plain_layout(getattr(built, name).program.global_block())
     transpiler = fluid.DistributeTranspiler()
     with silent_stderr():
@@ -64,30 +69,30 @@ def transpiled(settings, built, name):
 
 
 def rpc_deadline():
-    """Seconds after which a process gives up those that it waits for."""
+    """Seconds after which a process stops waiting for another process."""
     return int(os.environ['FLAGS_rpc_deadline']) / 1000
 
 
 # Trainers on GPUs
 
 def distribution(settings, on_cpu):
-    """What makes an optimizer one over all trainers on GPUs; None where that is not what makes them a run.
+    """The wrapper that averages gradients over all GPU trainers; None if there is one trainer, or with servers.
 
-    Raises UsageError without GPUs.
+    Raises UsageError if there are several trainers without servers and no GPU.
     """
     if settings.role or settings.trainers == 1:
         return None
     if on_cpu:
-        raise UsageError('%d trainers without --role are for GPUs, and there is none here; on CPUs take parameter '
-                         'servers, by --role and --servers' % settings.trainers)
+        raise UsageError('%d trainers without --role need GPUs, and there is none here; on CPUs use parameter '
+                         'servers, with --role and --servers' % settings.trainers)
     return MeanGradient
 
 
 class MeanGradient:
-    """An optimizer that goes by the mean of all trainers' gradients, taken by NCCL, and starts from trainer 0's values.
+    """An optimizer that uses the mean of all trainers' gradients, computed by NCCL. All start from trainer 0's values.
 
-    Not by CompiledProgram.with_data_parallel, which keeps copies of the variables to itself: what one program has
-    updated the next one would not see.
+    CompiledProgram.with_data_parallel would not do: it keeps its own copies of the variables, so one program would not
+    see the updates of another.
     """
 
     def __init__(self, optimizer):
@@ -95,11 +100,13 @@ class MeanGradient:
         from paddle.fluid.incubate.fleet.collective import DistributedStrategy, fleet
         fleet.init(PaddleCloudRoleMaker(is_collective=True))
         strategy = DistributedStrategy()
-        strategy.mode, strategy.collective_mode = 'collective', 'grad_allreduce'
+        strategy.mode = 'collective'
+        strategy.collective_mode = 'grad_allreduce'
         self.optimizer = fleet.distributed_optimizer(optimizer, strategy)
 
     def minimize(self, loss):
-        # One communicator and one broadcast do for all programs: the last, which knows all variables.
+        # The startup program needs one communicator and one broadcast, not one for each program. Keep only those of the
+        # last program, whose broadcast covers all variables.
         startup = fluid.default_startup_program().global_block()
         for index in reversed(range(len(startup.ops))):
             if startup.ops[index].type.startswith('c_'):
@@ -111,38 +118,39 @@ class MeanGradient:
 # Trainers
 
 def join(settings, built, exe, scope, position):
-    """This process among those of its run, which stands at `position`: Alone, a Collective or a Trainer."""
+    """Connect this process to the others of its run -> Alone, a Collective or a Trainer; `position`: see checksums."""
     if settings.role:
         return Trainer(settings, built, exe, scope, position)
     return Collective(built, exe, scope) if settings.trainers > 1 else Alone()
 
 
 class Alone:
-    """A run's only process."""
+    """The only process of a run."""
 
     def agreed(self, stop):
-        """What says, as a StopSignals, whether all trainers are to stop, where `stop` says it of this one."""
+        """Like the StopSignals `stop` of this process, but for all trainers together: an object with `received`."""
         return stop
 
     def messages(self):
-        """{name: array} of what goes to the others with the next update."""
+        """{name: array} of the variables that tell the other processes about this one with the next update."""
         return {}
 
     def enter(self, stage):
         """Begin a stage."""
 
     def gather(self, stage):
-        """Bring the stage's variables that are elsewhere into the scope."""
+        """Copy the stage's variables that only the servers have into the scope."""
 
     def leave(self):
-        """The run is over."""
+        """Tell the other processes that this one is done."""
 
 
 class StoppingTogether(Alone):
-    """Trainers that stop together: with an update each says whether it is asked to, and hears whether one is."""
+    """Trainers that stop together: each update tells every trainer whether any of them was asked to stop."""
 
     def __init__(self, scope):
-        self.scope, self.stop = scope, None
+        self.scope = scope
+        self.stop = None
 
     def agreed(self, stop):
         self.stop = stop
@@ -150,12 +158,12 @@ class StoppingTogether(Alone):
 
     @property
     def received(self):
-        """The signal that asks to stop, once all trainers know since the same update that one is asked to; or None."""
+        """The signal that asks to stop, from the same update on for all trainers; None if no trainer has one."""
         return (self.stop.received or signal.SIGTERM) if self.asked() else None
 
 
 class Collective(StoppingTogether):
-    """This trainer among those on GPUs, whose programs MeanGradient has made."""
+    """A trainer on GPUs, with programs that MeanGradient has made."""
 
     def __init__(self, built, exe, scope):
         super().__init__(scope)
@@ -174,35 +182,38 @@ class Collective(StoppingTogether):
 
 
 class Trainer(StoppingTogether):
-    """This trainer among those of a run with parameter servers: its programs, rewritten, on its Executor and scope.
+    """A trainer in a run with parameter servers. It rewrites the programs `built` for them.
 
-    Raises UsageError where the servers were started with other settings. From here on the process ends with one
-    line where they, or another trainer, are lost.
+    Raises UsageError if the servers were started with other settings. From here on, if the connection to a server or
+    another trainer is lost, the process ends with one line.
     """
 
     def __init__(self, settings, built, exe, scope, position):
         super().__init__(scope)
-        self.settings, self.exe, self.updates = settings, exe, 0
+        self.settings = settings
+        self.exe = exe
+        self.updates = 0
         self.everywhere = [address for name in PORTS for address in addresses(settings, name)]
         self.parts = {}
         for name in PORTS:
             transpiler = transpiled(settings, built, name)
             self.add_message(transpiler.get_trainer_program(wait_port=False).global_block(), name)
-            # Each with its origin, the slice of it that a server has, and that server's endpoint.
+            # One entry for each slice: the whole variable (origin), the slice, and the endpoint of its server.
             self.parts[name] = transpiler.vars_overview.distributed_vars
         persistables.set_variable(scope, ALL_MESSAGES, np.zeros(2, np.float32))
         line_for_abort(
-            'no word from the servers %s for %d seconds, or a connection broke: a server or another trainer has '
+            'no answer from the servers %s for %d seconds, or a connection broke: a server or another trainer has '
             'ended, or an address is wrong; when all of them run again, `%s` goes on from the last save' % (
                 ','.join(settings.servers), rpc_deadline(), run_settings.resume_command(settings)))
         self.compare(checksums(settings, position))
-        # All trainers are there once the servers have this from each of them.
+        # The servers answer this barrier when all trainers have reached it.
         self.run(scope, dict(type='fetch_barrier', inputs={'X': []}, outputs={'Out': []}, attrs={
             'endpoints': self.everywhere, 'trainer_id': settings.trainer_id}))
 
     def add_message(self, block, name):
-        """Have an update take this trainer's message to the servers, trainer 0's learning rate too, and all messages back."""
-        where, types = addresses(self.settings, name), [op.type for op in block.ops]
+        """Let each update send this trainer's message, and trainer 0's learning rate, and receive all messages."""
+        where = addresses(self.settings, name)
+        types = [op.type for op in block.ops]
         own = variable(block, MESSAGE % self.settings.trainer_id, [2])
         block._insert_op(types.index('fetch_barrier'), **receive([variable(block, ALL_MESSAGES, [2])], where[:1]))
         block._insert_op(types.index('send_barrier'), **send(own, self.everywhere))
@@ -211,7 +222,7 @@ class Trainer(StoppingTogether):
                              **send(variable(block, programs.LEARNING_RATE, [1]), where))
 
     def compare(self, mine):
-        """Raise UsageError where a server has other settings."""
+        """Raise UsageError if a server has other settings; `mine`: this process's checksums."""
         for address in addresses(self.settings, 'init_g'):
             scope, program = fluid.Scope(), fluid.Program()
             kept = variable(program.global_block(), CHECKSUMS, [len(mine)], 'int64')
@@ -221,7 +232,7 @@ class Trainer(StoppingTogether):
                          if ours != other]
             if different or len(theirs) != len(mine):
                 raise UsageError('the server at %s has other settings than this trainer: %s; start all processes with '
-                                 'the same ones' % (address, ', '.join(different)))
+                                 'the same settings' % (address, ', '.join(different)))
 
     def messages(self):
         self.updates += 1
@@ -232,19 +243,21 @@ class Trainer(StoppingTogether):
         return persistables.get_variable(self.scope, ALL_MESSAGES)[1]
 
     def enter(self, stage):
-        """Give the servers what trainer 0 has."""
+        """Trainer 0 sends its networks and moments to the servers."""
         if self.settings.trainer_id == 0:
             for name in STEPS[stage]:
                 self.exchange(name, ('Param', 'Optimizer'), give=True)
 
     def gather(self, stage):
+        """Fetch Adam's moments, which only the servers update."""
         for name in STEPS[stage]:
             self.exchange(name, ('Optimizer',), give=False)
 
     def exchange(self, name, kinds, give):
-        """Give the servers of the program `name` their slices of this scope's variables, or take them from there.
+        """Send this scope's variables to the servers of program `name` if `give`, else fetch them from there.
 
-        Slices of Adam's moments have the name of the whole on every server, so each server gets a scope of its own.
+        kinds: 'Param', 'Optimizer' or both. A server has slices. The slices of one of Adam's moments have the same name
+        on all servers, so each server gets its own scope here.
         """
         for address in addresses(self.settings, name):
             scope, program = fluid.Scope(), fluid.Program()
@@ -264,14 +277,14 @@ class Trainer(StoppingTogether):
                     persistables.set_variable(self.scope, part.origin.name, whole)
 
     def leave(self):
-        """Tell the servers that this trainer is done; they end with the last one."""
+        """Tell the servers that this trainer is done; they end when all trainers are."""
         scope, program = fluid.Scope(), fluid.Program()
         own = variable(program.global_block(), MESSAGE % self.settings.trainer_id, [2])
         persistables.set_variable(scope, own.name, np.array([DONE, 0], np.float32))
         self.run(scope, send(own, self.everywhere), program=program)
 
     def run(self, scope, *operations, program=None):
-        """Run operations, keyword arguments of append_op, of a program that has their variables."""
+        """Run operations, each given as the keyword arguments of append_op, in `program`, which has their variables."""
         program = program or fluid.Program()
         for operation in operations:
             program.global_block().append_op(**operation)
@@ -279,7 +292,7 @@ class Trainer(StoppingTogether):
 
 
 def rows(part):
-    """The rows of a whole variable that a server's part is."""
+    """The slice of rows of the whole variable that a server's part holds."""
     if not part.is_slice:
         return slice(None)
     first = part.offset // int(np.prod(part.origin.shape[1:]))
@@ -291,13 +304,13 @@ def variable(block, name, shape, dtype='float32'):
 
 
 def send(variable, endpoints):
-    """The operation that gives a variable to the servers' variables of that name."""
+    """The operation that sends a variable to the variables of the same name on servers."""
     return dict(type='send', inputs={'X': [variable] * len(endpoints)}, outputs={'Out': []},
                 attrs={'epmap': endpoints})
 
 
 def receive(variables, endpoints, barrier=True):
-    """The operation that takes each variable from a server's of that name; without `barrier` at any time."""
+    """The operation that receives variables from those of the same name on servers; `barrier`: wait for the update."""
     return dict(type='recv', inputs={'X': []}, outputs={'Out': variables},
                 attrs={'epmap': endpoints, 'with_barrier': barrier})
 
@@ -305,15 +318,15 @@ def receive(variables, endpoints, barrier=True):
 # Servers
 
 def serve(settings, position):
-    """Be server number settings.server_id of the run until all its trainers are done; -> the exit code.
+    """Run server number settings.server_id until all trainers are done -> the exit code.
 
-    Ctrl-C reaches all of a terminal's processes, and a server is for the trainers, which have to save, until a second
-    one; SIGTERM ends it at once.
+    Ctrl-C in a terminal reaches all its processes, and the trainers need the server for their last save. So the first
+    Ctrl-C does not end the server, but a second one does, and SIGTERM ends it at once.
 
-    A process for each program: several of Paddle's servers in one are not safe from each other. Raises RunError where
-    one cannot listen, or gives a trainer up.
+    Each program is served by its own process, because several of Paddle's servers in one process disturb each other.
+    Raises RunError if one of them cannot listen, or waits too long for a trainer.
     """
-    # Before Paddle sets handlers of its own.
+    # Block the signals before Paddle installs its own handlers.
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP)
     errors = multiprocessing.SimpleQueue()
     servers = [multiprocessing.Process(target=serve_program, args=(settings, name, position, errors), daemon=True)
@@ -329,12 +342,12 @@ def serve(settings, position):
                 return 128 + received.si_signo
             if received:
                 asked = True
-                print('\nserving until the trainers have stopped; once more stops at once', file=sys.stderr)
+                print('\nserving until the trainers have stopped; a second Ctrl-C stops at once', file=sys.stderr)
             for name, server in zip(PORTS, servers):
                 if server.exitcode:
                     raise RunError(errors.get() if server.exitcode > 0 else
-                                   'cannot serve at %s: is another process at this port, or the address another '
-                                   "machine's?" % addresses(settings, name)[settings.server_id])
+                                   'cannot serve at %s: does another process use this port, or is it the address '
+                                   'of another machine?' % addresses(settings, name)[settings.server_id])
         return 0
     finally:
         for server in servers:
@@ -342,11 +355,13 @@ def serve(settings, position):
 
 
 def serve_program(settings, name, position, errors):
-    """Serve one program in a process of its own; `errors` takes a line where the run cannot go on."""
-    # End with the process that waits for this one, and keep Paddle's C++ stacks from people.
+    """Serve one program in this process; if the run cannot continue, put one line into the queue `errors`."""
+    # End when the parent process ends, and hide Paddle's C++ stack traces from the user.
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-    address, exe, scope = addresses(settings, name)[settings.server_id], fluid.Executor(fluid.CPUPlace()), fluid.Scope()
+    address = addresses(settings, name)[settings.server_id]
+    exe = fluid.Executor(fluid.CPUPlace())
+    scope = fluid.Scope()
     transpiler = transpiled(settings, programs.build_for(settings, on_cpu=True), name)
     program, startup = transpiler.get_pserver_programs(address)
     exe.run(startup, scope=scope)
@@ -360,28 +375,30 @@ def serve_program(settings, name, position, errors):
                                outputs={'Out': block.var(ALL_MESSAGES)})
     threading.Thread(target=exe.run, args=(program,), kwargs={'scope': scope}, daemon=True).start()
 
-    heard, last = time.monotonic(), None
+    heard = time.monotonic()
+    last = None
     while last is None or (last != DONE).any():
         time.sleep(0.2)
         updates = np.array([persistables.get_variable(scope, one)[0] for one in names])
         if not np.array_equal(updates, last):
-            heard, last = time.monotonic(), updates
+            heard = time.monotonic()
+            last = updates
         elif time.monotonic() - heard > rpc_deadline():
             late = np.flatnonzero((updates == updates[updates != DONE].min()))
-            errors.put('no word for %d seconds from trainer %s' % (rpc_deadline(), ', '.join(map(str, late))))
+            errors.put('no message for %d seconds from trainer %s' % (rpc_deadline(), ', '.join(map(str, late))))
             os._exit(1)
-    # The last trainer waits for the answer to its last word.
+    # The last trainer still waits for the answer to its last message.
     time.sleep(1)
     os._exit(0)
 
 
-# Paddle's ways
+# Workarounds for Paddle
 
 def in_plain_layout(block):
-    """Have the gradients of a block's weights in Paddle's own memory layout before they are sent.
+    """Convert the gradients of a block's weights to Paddle's own memory layout before they are sent.
 
-    A convolution by oneDNN leaves its weights' gradient in blocks of channels. Adam would put it in order, as every
-    operation with a kernel does; `send` takes the bytes as they lie.
+    A convolution by oneDNN leaves the gradient of its weights in blocks of channels. Operations with a kernel, such as
+    Adam, convert their inputs; `send` has no kernel and sends the bytes as they are. A `scale` by 1 converts them.
     """
     for gradient in [op.input('Grad')[0] for op in block.ops if op.type == 'adam']:
         producer = max(index for index, op in enumerate(block.ops) if gradient in op.output_arg_names)
@@ -392,10 +409,10 @@ def in_plain_layout(block):
 
 
 def line_for_abort(line):
-    """Have `line` as an error, and exit code 1, where Paddle ends the process.
+    """If Paddle aborts the process, print the error `line` and exit with code 1.
 
-    Its connections answer a failure by abort(), in a thread of their own, after a C++ stack on the error output. That
-    is kept from people; Python's own errors go on to them.
+    On a failed connection, a thread of Paddle's prints a C++ stack trace and calls abort(). The stack trace is hidden;
+    Python's own errors are still shown.
     """
     global kept_handler
     if sys.stderr.fileno() == 2:

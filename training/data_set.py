@@ -1,4 +1,4 @@
-"""The training pictures: found, checked, kept in an index, and the one that is held out for samples."""
+"""Finding and checking the training pictures, with an index of them, and the held-out picture for samples."""
 import collections
 import json
 import os
@@ -19,31 +19,33 @@ from data_utils import (
 )
 from storage.files import replace_text
 
-# Side of the part of the held-out picture that is the sample, at most.
+# Largest side of the sample, the middle part of the held-out picture, in pixels.
 SAMPLE_SIZE = 384
 
-# What the index holds; one that holds anything else is made again.
+# A description of the index, stored in it as its key. An index with another description is made again.
 INDEX = 'path: [size in bytes, ctime in ns, short side in pixels or why it cannot be used], Pillow %s' % PIL.__version__
 
 
 def find_pictures(data, crop_size, warn, index=None):
-    """The training pictures' paths and the one held out for samples, of the folders `data` or of the embedded ones.
+    """Find the training pictures -> (their paths, the path of the picture held out for samples).
 
-    `data` is a list of [folder, weight]: a picture is listed as often as its folder's weight says. Those that
-    cannot be read or are smaller than the crop are counted and named by `warn`. The held-out picture is the
-    first that holds a whole sample, else the one with the longest short side. `index` is a file that keeps what
-    is known of the pictures for the next time. Raises UsageError where fewer than two remain.
+    data: a list of [folder, weight], where a picture is listed as often as the weight of its folder says, or None for
+    the embedded pictures. Pictures that cannot be read or are smaller than the crop are left out; `warn` is called with
+    their number and names. The held-out picture is the first that is large enough for a whole sample, else the
+    picture with the longest short side. index: a file that keeps the result of short_sides for the next run, or None.
+    Raises UsageError if fewer than two pictures remain.
     """
     if data is None:
         return embedded(*EMBEDDED), embedded(EMBEDDED_SAMPLE)[0]
     weights = collections.Counter()
     for folder, weight in data:
         weights.update(dict.fromkeys(list_images(os.path.abspath(folder)), weight))
-    sides, left_out = short_sides(weights, index), []
+    sides = short_sides(weights, index)
+    left_out = []
     for path, side in list(sides.items()):
         if isinstance(side, str) or side < crop_size:
             left_out.append(side if isinstance(side, str) else
-                            '%s: %d pixels at its short side, less than the crop' % (path, side))
+                            '%s: its short side has %d pixels, fewer than the crop' % (path, side))
             del sides[path]
     held_out = None
     for path in sorted(sides, key=lambda path: min(sides[path], SAMPLE_SIZE), reverse=True):
@@ -65,10 +67,10 @@ def find_pictures(data, crop_size, warn, index=None):
 
 
 def short_sides(paths, index=None):
-    """{path: its short side in pixels, or the reason why it cannot be used}, by the headers alone.
+    """Read the headers of pictures -> {path: its short side in pixels, or the reason why it cannot be used}.
 
-    Those that have not changed since the file `index` was written are taken from it; it is written anew where
-    anything has.
+    Pictures that have not changed since the file `index` was written are taken from it. If any picture has changed,
+    the index is written again.
     """
     try:
         with open(index or os.devnull) as file:
@@ -93,7 +95,7 @@ def short_sides(paths, index=None):
 
 
 def sample_pair(path, lr_resize):
-    """The middle of the held-out picture, at most 384 x 384: (lr uint8 [h, w, 3], hr uint8 [4h, 4w, 3])."""
+    """The middle of the held-out picture, at most 384 x 384 pixels: (lr uint8 [h, w, 3], hr uint8 [4h, 4w, 3])."""
     image = read_image(path)
     height, width = [min(size, SAMPLE_SIZE) // SCALE * SCALE for size in image.shape[:2]]
     top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2

@@ -1,4 +1,4 @@
-"""What a run would do and take here, measured on a few updates."""
+"""A forecast of a run: its updates, and the time, memory and disk space that it needs on this machine."""
 import contextlib
 import itertools
 import os
@@ -14,12 +14,13 @@ from training.stages import STAGES, TITLES, Stage
 
 
 def forecast(run, pictures, validation, update):
-    """What the run would do from where it stands, and take, as lines for people: measured on three updates a stage.
+    """Forecast the rest of a run, measured on three updates of each stage -> lines of text for the user.
 
-    update: a function that makes one update, as train.update. It changes the networks of `run`, and writes nothing.
+    update: a function that makes one update, such as train.update. This changes the networks in `run`, but no file.
     """
     settings, position = run.settings, run.position
-    lines, total = ['', '%d pictures' % len(set(pictures.paths))], 0.0
+    lines = ['', '%d pictures' % len(set(pictures.paths))]
+    total = 0.0
     for name in STAGES[STAGES.index(position.stage):]:
         stage = Stage(settings, name, len(pictures))
         done = stage.updates_before(position)
@@ -38,7 +39,7 @@ def forecast(run, pictures, validation, update):
     lines.append('in all        %s on this machine%s' % (
         tqdm.format_interval(total), ', validation included' if validation else ''))
     lines.append('memory        %.1f GB' % (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2 ** 20))
-    # While one is written, the state before it is there too.
+    # While a state is being written, the earlier state is still on the disk.
     size = 2 * sum(array.nbytes for _, array in run.state('gan' if settings.n_epoch else 'init'))
     lines.append('disk          %.1f GB in %s; %.1f GB are free' % (
         size / 2 ** 30, settings.models, shutil.disk_usage(existing(settings.models)).free / 2 ** 30))
@@ -46,7 +47,7 @@ def forecast(run, pictures, validation, update):
 
 
 def seconds_an_update(stage, run, pictures, update):
-    """The median of three, after one that prepares what the others find."""
+    """The median of three updates, after a first update, which takes longer."""
     seconds = []
     with contextlib.closing(feeds.updates(pictures, run.settings, stage, run.vgg_size)) as coming:
         for feed in itertools.islice(coming, 4):
@@ -57,7 +58,7 @@ def seconds_an_update(stage, run, pictures, update):
 
 
 def existing(folder):
-    """The folder, or the nearest one above it that is there."""
+    """The folder, or the nearest folder above it that exists."""
     folder = os.path.abspath(folder)
     while not os.path.isdir(folder):
         folder = os.path.dirname(folder)

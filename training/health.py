@@ -1,7 +1,7 @@
-"""What the rows of the log say of a run's course: its best network, whether it has come to a halt, what goes wrong."""
+"""What the log shows about a run: whether a network is the best, whether the PSNR has stopped rising, and problems."""
 from training.stages import STAGES
 
-# So many epochs in a row are no accident.
+# A problem is reported after this number of epochs in a row.
 LONG = 5
 TROUBLES = (
     (lambda row: row['stage'] == STAGES[1] and row['d_real'] > 0.95 and row['d_fake'] < 0.05,
@@ -17,18 +17,18 @@ TROUBLES = (
 
 
 def is_best(row, earlier):
-    """Whether the validation of an epoch has the highest PSNR so far."""
+    """Whether the epoch of `row` has a higher validation PSNR than all `earlier` rows."""
     return 'val_psnr_y' in row and all(row['val_psnr_y'] > other.get('val_psnr_y', 0) for other in earlier)
 
 
 def has_stalled(rows, patience):
-    """Whether the best of the pre-training's validations lies `patience` of them back; None waits for ever."""
+    """Whether the pre-training's validation PSNR has not risen for `patience` validations; None: never."""
     scores = [row['val_psnr_y'] for row in rows if row['stage'] == STAGES[0] and 'val_psnr_y' in row]
     return bool(patience and scores) and len(scores) - 1 - scores.index(max(scores)) >= patience
 
 
 def warnings(rows):
-    """Lines for the user on what has been wrong for exactly the LONG last epochs, so that each is said once."""
+    """Lines for the user on problems that have lasted exactly LONG epochs, so that each is reported once."""
     lines = []
     for is_wrong, text in TROUBLES:
         wrong = [is_wrong(row) for row in rows[-LONG - 1:]]

@@ -1,4 +1,4 @@
-"""The log of a run: a row an epoch in log.csv, and the curves drawn from it."""
+"""The log of a run: log.csv with a row for each epoch, and the curves drawn from it."""
 import csv
 import io
 import math
@@ -13,24 +13,26 @@ from training.visual_log import VisualLog
 COLUMNS = ('stage', 'epoch', 'update', *losses.COLUMNS, 'psnr_y', 'val_psnr_y', 'val_ssim_y', 'learning_rate',
            'seconds', 'waited', 'pictures_per_second')
 SECONDS_BETWEEN_DRAWINGS = 20
-# The same in all panels: G's own, what is real or validated, what is generated. Others count on.
+# A colour means the same in all panels: C0 G's own curve, C2 real pictures or validation, C3 generated pictures. Other
+# curves take the colours from C4 on.
 COLOURS = {'psnr_y': 'C0', 'l_g_pix': 'C0', 'l_g_gan': 'C0', 'val_psnr_y': 'C2', 'l_d_real': 'C2', 'd_real': 'C2',
            'l_d_fake': 'C3', 'd_fake': 'C3', 'l_g_percep': 'C4'}
 
 
 class RunLog:
-    """The rows so far, kept in a folder as log.csv and curves.png, and for VisualDL where that is wanted.
+    """The rows of a run, written to log.csv and curves.png in a folder, and for VisualDL if `visualdl`.
 
-    All of them are always of the whole run. Raises UsageError where VisualDL is wanted and not installed.
+    The files always show the whole run. Raises UsageError if VisualDL is wanted and not installed.
     """
 
     def __init__(self, folder, rows=(), visualdl=False):
-        self.folder, self.rows = folder, list(rows)
+        self.folder = folder
+        self.rows = list(rows)
         self.drawn = -math.inf
         self.visual = VisualLog(folder, rows) if visualdl else None
 
     def add(self, row):
-        """Log an epoch: {column: value}; a loss that its stage does not have is left out."""
+        """Log an epoch. row: {column: value}, without the losses that its stage does not have."""
         self.rows.append(row)
         self.write()
         if self.visual:
@@ -51,11 +53,11 @@ class RunLog:
 
 
 def named(labels):
-    """{column: 'column: label'} of {column: label}."""
+    """{column: label} -> {column: 'column: label'}."""
     return {column: '%s: %s' % (column, label) for column, label in labels.items()}
 
 
-# The panels of curves.png: title, unit, {column: label}, whether the axis is logarithmic.
+# The panels of curves.png: title, unit, {column: label}, and whether the axis is logarithmic.
 PANELS = (
     ('Quality', 'PSNR-Y in dB', {'psnr_y': 'held-out picture', 'val_psnr_y': 'validation'}, False),
     ('Content losses of G', 'loss', named(losses.CONTENT_CURVES), True),
@@ -64,13 +66,13 @@ PANELS = (
 
 
 def draw_curves(rows, file):
-    """Draw the course of a run as a PNG: both stages one after the other, each curve as it is and smoothed."""
+    """Draw a run as a PNG into `file`: both stages one after the other, each curve raw (pale) and smoothed."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     stages = [[row for row in rows if row['stage'] == stage] for stage in STAGES]
     start = max([row['update'] for row in stages[0]], default=0)
-    # Eight inches are some 800 pixels on a page, and the resolution is that of a fine screen.
+    # A page shows eight inches as about 800 pixels; 150 dpi keep the curves sharp on a screen with more pixels.
     figure = Figure(figsize=(8, 5.6), dpi=150, constrained_layout=True)
     FigureCanvasAgg(figure)
     for axes, (title, unit, curves, logarithmic) in zip(figure.subplots(2, 2).flat, PANELS):
@@ -83,7 +85,7 @@ def draw_curves(rows, file):
                     axes.plot(updates, values, color=colour, alpha=0.3, linewidth=1, marker='.',
                               markersize=2 if len(values) > 20 else 6)
                     axes.plot(updates, smooth(values), color=colour, linewidth=1.8, label=label)
-                    # One entry in the legend for both stages.
+                    # Both stages share one entry in the legend.
                     label = None
         if stages[1]:
             axes.axvspan(start, start + stages[1][-1]['update'], color='C1', alpha=0.08, linewidth=0)
@@ -101,7 +103,7 @@ def draw_curves(rows, file):
 
 
 def smooth(values):
-    """The mean of each value and its neighbours, up to an eighth of the curve and as many on either side."""
+    """Centred moving average: up to an eighth of the curve wide, narrower near the ends to stay centred."""
     half = len(values) // 16
     reaches = [min(half, place, len(values) - 1 - place) for place in range(len(values))]
     return [sum(values[place - reach:place + reach + 1]) / (2 * reach + 1) for place, reach in enumerate(reaches)]

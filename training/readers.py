@@ -1,6 +1,7 @@
-"""Training crops, cut out of pictures by processes beside the Executor.
+"""Processes that read pictures and cut training crops while the Executor computes.
 
-A reader is this module run as a process: it takes tasks at its standard input and answers at its standard output.
+A reader is a process that runs this module: it reads tasks from its standard input and writes the answers to its
+standard output.
 """
 import concurrent.futures
 import contextlib
@@ -24,7 +25,10 @@ NICENESS = 10
 
 
 def training_crop(image, number, seed, stage, crop_size, augment, lr_resize, vgg_size):
-    """Crop `number` of a stage, out of image uint8 [H, W, 3]: (lr, hr) or, with `vgg_size`, (lr, hr, VGG's), uint8."""
+    """Cut crop `number` of a stage from image uint8 [H, W, 3] -> (lr, hr) or, with `vgg_size`, (lr, hr, VGG19's input).
+
+    All are uint8 [size, size, 3], with the sizes crop_size / 4, crop_size and vgg_size.
+    """
     rng = np.random.RandomState((seed, stage, 0, number))
     hr = random_crop(image, crop_size, rng)
     hr = np.ascontiguousarray(random_turn(hr, rng) if augment else hr)
@@ -33,7 +37,7 @@ def training_crop(image, number, seed, stage, crop_size, augment, lr_resize, vgg
 
 
 def cut(path, numbers, how):
-    """{number: crop} of a picture; `how` are the further arguments of training_crop. Raises UnreadableImage."""
+    """Cut crops from a picture -> {number: crop}; `how`: other arguments of training_crop. Raises UnreadableImage."""
     image = read_image(path)
     if min(image.shape[:2]) < how['crop_size']:
         raise UnreadableImage('%s: smaller than the crop' % path)
@@ -41,7 +45,7 @@ def cut(path, numbers, how):
 
 
 def serve(tasks, answers):
-    """What a reader does: answer each task, the arguments of `cut`, until there are no more."""
+    """A reader's loop: answer each task, a tuple of arguments for `cut`. Raises EOFError at the end of the tasks."""
     os.nice(NICENESS)
     cv2.setNumThreads(1)
     while True:
@@ -55,10 +59,11 @@ def serve(tasks, answers):
 
 
 class Reader:
-    """A reader's process, from the side of the one that asks it."""
+    """A handle to a reader's process."""
 
     def __init__(self):
-        # The process inherits what is blocked: Ctrl-C reaches all of a terminal's processes, and is for the Executor's.
+        # Ctrl-C reaches all processes of a terminal, but only this process should react to it. The reader inherits the
+        # blocked signals.
         earlier = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
         try:
             self.process = subprocess.Popen([sys.executable, '-m', __name__], cwd=ROOT, stdin=subprocess.PIPE,
@@ -67,7 +72,7 @@ class Reader:
             signal.pthread_sigmask(signal.SIG_SETMASK, earlier)
 
     def ask(self, *task):
-        """What `cut` returns or raises for a task. Raises ReaderDied."""
+        """Return or raise what `cut` returns or raises for a task. Raises ReaderDied if the process ends."""
         try:
             pickle.dump(task, self.process.stdin, protocol=4)
             self.process.stdin.flush()
@@ -79,30 +84,33 @@ class Reader:
         return answer
 
     def close(self):
-        """End the process, which goes when its input does; -> its exit code, negative for a signal."""
+        """Close the input of the process, which ends it -> its exit code, negative if a signal ended it."""
         with contextlib.suppress(BrokenPipeError), self.process:
             pass
         return self.process.returncode
 
 
 class ReaderDied(Exception):
-    pass
+    """A reader's process has ended; the argument is its exit code."""
 
 
 class Readers:
-    """`count` processes, by default as many as cores, MOST_READERS at most, that cut crops out of the pictures `paths`.
+    """A pool of `count` readers for the pictures `paths`; by default a reader for each core, at most MOST_READERS.
 
-    They end with the `with` block or, whatever ends it, with this process.
+    The readers end with the `with` block, or with this process, however it ends.
 
-    A picture that turns out to be unreadable in mid-run is named once by `warn`, and the next one stands in. A
-    reader that dies is named and replaced, and its task done again.
+    If a picture turns out to be unreadable during the run, `warn` is called once with its name, and the next picture
+    takes its place. If a reader dies, `warn` is called, a new reader takes its place, and the task is repeated.
     """
 
     def __init__(self, paths, count, warn):
-        self.paths, self.warn = paths, warn
-        self.unreadable, self.lock = set(), threading.Lock()
+        self.paths = paths
+        self.warn = warn
+        self.unreadable = set()
+        self.lock = threading.Lock()
         count = count or min(MOST_READERS, len(os.sched_getaffinity(0)))
-        self.pool, self.idle = concurrent.futures.ThreadPoolExecutor(count), queue.Queue()
+        self.pool = concurrent.futures.ThreadPoolExecutor(count)
+        self.idle = queue.Queue()
         for _ in range(count):
             self.idle.put(Reader())
 
@@ -118,7 +126,7 @@ class Readers:
             self.idle.get().close()
 
     def submit(self, index, numbers, how):
-        """-> the future of {number: crop} of picture `index`."""
+        """Have the crops `numbers` of picture `index` cut -> the future of {number: crop}. See `cut` for `how`."""
         return self.pool.submit(self.crops, index, numbers, how)
 
     def crops(self, index, numbers, how):
@@ -152,5 +160,5 @@ if __name__ == '__main__':
     try:
         serve(sys.stdin.buffer, sys.stdout.buffer)
     except (EOFError, pickle.UnpicklingError, BrokenPipeError):
-        # The process that asked is over; nothing is left to be written.
+        # The training process has ended, so nobody reads the answers.
         os._exit(0)

@@ -1,4 +1,4 @@
-"""One training run: its networks on their device, stepped, sampled, saved and brought back; its folders."""
+"""One training run: its networks on their device, their updates, samples, saving and resuming; and its folders."""
 import contextlib
 import glob
 import itertools
@@ -28,10 +28,10 @@ OUTPUT_FILES = ('epoch_*.jpg', 'log.csv', 'curves.png', 'results.png', 'results.
 
 
 class Run:
-    """The three programs with their variables, on the device of `settings`: a new run, or the one to go on with.
+    """The three programs with their variables on the device of `settings`, for a new run or a resumed one.
 
-    `position` says where it stands. Raises UsageError if the device, VGG19's weights, the networks to start from or
-    the other processes of the run are not usable.
+    `position` is the Position of the run. Raises UsageError if the device, VGG19's weights, the networks to start from
+    or the other processes of the run are not usable, RunError if the saved state is damaged.
     """
 
     def __init__(self, settings):
@@ -40,17 +40,18 @@ class Run:
         place = choose_place(settings.device)
         on_cpu = isinstance(place, fluid.CPUPlace)
         if settings.amp and on_cpu:
-            raise UsageError('--amp on: this Paddle computes in 16 bits on a GPU alone; use --amp off')
+            raise UsageError('--amp on: this Paddle computes in 16 bits only on a GPU; use --amp off')
         self.exe = fluid.Executor(place)
         self.scope = fluid.Scope()
         self.sample_scope = fluid.Scope()
         self.programs = programs.build_for(settings, on_cpu, cluster.distribution(settings, on_cpu))
         self.networks = {'g_models': variables_of(SRGAN_g, [None, 3, None, None]),
                          'd_models': variables_of(SRGAN_d, [None, 3, settings.crop_size, settings.crop_size])}
-        # Networks that a new run starts from. D is part of every state if it was given.
+        # The variables of D if the user gave a D to start from; every saved state then includes them.
         self.given_d = set(self.networks['d_models']) if settings.init_d else set()
         self.exe.run(self.programs.startup, scope=self.scope)
-        self.vgg_size, self.vgg_names = None, set()
+        self.vgg_size = None
+        self.vgg_names = set()
         self.load_vgg19()
 
         state = checkpoint.load_state(self.state_file) if has_state(settings) else None
@@ -64,20 +65,20 @@ class Run:
         self.cluster = cluster.join(settings, self.programs, self.exe, self.scope, saved)
 
     def load_vgg19(self):
-        """Set VGG19's weights as far as the content loss needs them."""
+        """Load VGG19's weights up to the coarsest map that the content loss needs."""
         content = CONTENT_LOSSES[self.settings.content_loss]
         self.vgg_size = content.size
         if content.features:
             weights = vgg19_sources.find(self.settings.vgg)
             if weights is None:
                 raise UsageError('--content-loss %s: pretrained/ has no weights of VGG19; `python vgg19.py --fetch` '
-                                 'gets them, --vgg PATH names others' % self.settings.content_loss)
+                                 'gets them; or give their path with --vgg PATH' % self.settings.content_loss)
             coarsest = list(content.features)[-1]
             vgg19.load(self.scope, weights, coarsest)
             self.vgg_names = set(vgg19.parameter_shapes(coarsest))
 
     def restore(self, variables, position):
-        """Set the variables of a saved state -> its position, as a dict."""
+        """Set the variables of a saved state; return its position, a dict."""
         if self.average:
             self.average.restore(variables)
         self.set({name: array for name, array in variables.items() if not name.startswith(Average.PREFIX)})
@@ -88,37 +89,37 @@ class Run:
             persistables.set_variable(self.scope, name, array)
 
     def get(self, names):
-        """(name, array) pairs, one array in memory at a time."""
+        """(name, array) pairs, generated so that only one array is in memory at a time."""
         return ((name, persistables.get_variable(self.scope, name)) for name in names)
 
     @contextlib.contextmanager
     def updating(self, learning_rate):
-        """The steps inside are one update, by this learning rate."""
+        """A context for the steps of one update: set the learning rate before, and update the average after them."""
         self.set({programs.LEARNING_RATE: np.array([learning_rate], np.float32), **self.cluster.messages()})
         yield
         if self.average:
             self.average.follow(self.get(self.networks['g_models']))
 
     def step(self, name, feed):
-        """Run a program of the training, 'init_g', 'd' or 'g', on what it wants of a feed -> {loss: value}."""
+        """Run the training program 'init_g', 'd' or 'g' on a feed -> {loss: value}."""
         return getattr(self.programs, name).run(self.exe, self.scope, feed)
 
     def generator(self):
-        """G as in use: its variables {name: array}, or their average where there is one."""
+        """The variables of G as it is used, {name: array}: their moving average if there is one, else G itself."""
         return self.average.variables if self.average else dict(self.get(self.networks['g_models']))
 
     def enlarge(self, lr):
-        """The picture of G as in use: uint8 [H, W, 3] -> uint8 [4H, 4W, 3]."""
+        """Enlarge a picture with G as it is used: uint8 [H, W, 3] -> uint8 [4H, 4W, 3]."""
         for name, array in self.generator().items():
             persistables.set_variable(self.sample_scope, name, array)
         feed = {'t_image': standardized(lr)[np.newaxis]}
         return to_uint8(self.programs.sample.run(self.exe, self.sample_scope, feed)['test_im'][0])
 
     def state(self, stage):
-        """(name, array) pairs of all that the training goes on from.
+        """(name, array) pairs of all variables that a resumed run needs.
 
-        D and its moments, which the pre-training leaves as the seed made them, are in it from the adversarial stage
-        on; a D to start from always is.
+        D and its moments are included from the adversarial stage on: the pre-training does not change them, so the seed
+        makes them again. A D that the user gave is always included.
         """
         self.cluster.gather(stage)
         steps = [getattr(self.programs, name) for name in STEPS[stage]]
@@ -126,9 +127,10 @@ class Run:
         return itertools.chain(self.get(sorted(names)), self.average.state() if self.average else ())
 
     def save(self, stage):
-        """Save the networks trained so far, for use, and the training state, for going on.
+        """Save the networks, for use, and the training state, for --resume.
 
-        The state is one file and does without the networks' directories. Of several trainers the first one does it.
+        The state is one file and does not need the directories of the networks. If there are several trainers, only the
+        first one saves.
         """
         if self.settings.trainer_id:
             return
@@ -140,14 +142,14 @@ class Run:
             self.save_network('d_models', self.get(self.networks['d_models']))
 
     def save_best(self, row):
-        """Keep G as in use as the best so far; `row` of the log says how good it is."""
+        """Save G, as it is used, as the best so far; `row` is its line in the log, saved with it."""
         self.save_network(BEST, self.generator().items(), row)
 
     def save_network(self, name, variables, about=None):
         checkpoint.save_network(os.path.join(self.settings.models, name), variables, about)
 
     def write_graph(self, folder):
-        """Write G as in use, without its variables, as Paddle's __model__, which VisualDL and Netron draw."""
+        """Write the graph of G, without its variables, as Paddle's __model__, which VisualDL and Netron draw."""
         sample = self.programs.sample
         with silent_stderr(), fluid.scope_guard(self.scope):
             fluid.io.save_inference_model(folder, sample.feeds, list(sample.fetches.values()), self.exe,
@@ -155,28 +157,30 @@ class Run:
 
 
 def has_state(settings):
-    """Whether --resume goes on with a run of which something has been saved."""
+    """Whether --resume is given and the run has saved a state."""
     return settings.resume and os.path.exists(os.path.join(settings.models, STATE))
 
 
 def saved_position(settings):
-    """Where the run that --resume goes on with stands, as a dict; None if nothing has been saved."""
+    """The saved position of the run to resume, as a dict; None for a new run or if nothing has been saved."""
     return checkpoint.load_state(os.path.join(settings.models, STATE))[1] if has_state(settings) else None
 
 
 class Average:
     """The exponential moving average of a network's variables, over about the last 1 / (1 - decay) updates.
 
-    It reaches back less far at first, where it would hold the first weights for long.
+    The decay starts lower and rises with the updates; otherwise the first weights would stay in the average for long.
     """
 
     PREFIX = 'average/'
 
     def __init__(self, decay, variables):
-        self.decay, self.variables, self.updates = decay, variables, 0
+        self.decay = decay
+        self.variables = variables
+        self.updates = 0
 
     def follow(self, variables):
-        """An update has made the network's variables these, (name, array) pairs."""
+        """Include the network's variables after an update, (name, array) pairs."""
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         self.updates += 1
         for name, array in variables:
@@ -188,7 +192,7 @@ class Average:
             yield self.PREFIX + name, array
 
     def restore(self, variables):
-        """Go on from what state() gave, among other variables; from the network as it is where it is not there."""
+        """Continue from the variables of a saved state; if they have no average, start from the network in them."""
         kept = {name[len(self.PREFIX):]: array for name, array in variables.items() if name.startswith(self.PREFIX)}
         if kept:
             self.updates = kept.pop('updates').item()
@@ -199,18 +203,18 @@ class Average:
 
 @contextlib.contextmanager
 def own_folders(settings):
-    """Hold the run's two folders for this process alone.
+    """A context that locks the run's two folders for this process.
 
-    A new run finds them empty of another run's files, is refused with UsageError, or removes those files if the user
-    said so.
+    If a new run finds files of another run in them, it removes these files if --overwrite is given. Raises UsageError
+    if it is not given, or if another process has locked a folder.
     """
     locks = [lock(settings.models), lock(settings.output)]
     if not settings.resume:
         earlier = [path for folder, patterns in ((settings.models, MODEL_FILES), (settings.output, OUTPUT_FILES))
                    for pattern in patterns for path in glob.glob(os.path.join(glob.escape(folder), pattern))]
         if earlier and not settings.overwrite:
-            raise UsageError('%s is of an earlier run: go on with it by --resume, keep it by choosing other folders '
-                             'with --models and --output, or replace it by --overwrite' % earlier[0])
+            raise UsageError('%s is from an earlier run: continue that run with --resume, keep it and choose other '
+                             'folders with --models and --output, or replace it with --overwrite' % earlier[0])
         for path in earlier:
             shutil.rmtree(path) if os.path.isdir(path) else os.remove(path)
     try:

@@ -1,8 +1,8 @@
-"""The course of the learning rate over a stage."""
+"""The learning rate schedules of a stage."""
 import argparse
 import math
 
-# The learning rate in parts of the given one, at a fraction 0..1 of the stage.
+# {name: a function from the finished fraction of the stage, 0..1, to the factor of the given learning rate}.
 SCHEDULES = {
     'constant': lambda fraction: 1.0,
     'step': lambda fraction: 1.0 if fraction < 0.5 else 0.1,
@@ -11,9 +11,9 @@ SCHEDULES = {
 
 
 def parse(text):
-    """A key of SCHEDULES, or UPDATE:FACTOR,... in rising order; it stays a text, as settings.json keeps it.
+    """A type for argparse: a key of SCHEDULES, or UPDATE:FACTOR,... with rising updates -> the same text.
 
-    Raises ArgumentTypeError.
+    settings.json stores the text. Raises ArgumentTypeError.
     """
     if text not in SCHEDULES:
         try:
@@ -32,7 +32,7 @@ def factors(text):
 
 
 def learning_rate(settings, stage, update, updates):
-    """The learning rate of an update, counted from 0, of the `updates` of a stage, 'init' or 'gan'."""
+    """The learning rate of update number `update`, from 0, out of `updates` in a stage, 'init' or 'gan'."""
     rate, schedule = ((settings.learning_rate_init, settings.schedule_init) if stage == 'init' else
                       (settings.learning_rate, settings.schedule))
     if update < settings.warm_up:

@@ -1,4 +1,4 @@
-"""The settings of a run: a recipe and the command line, checked, kept and told."""
+"""The settings of a run: made from a recipe and the command line, checked, described, saved and loaded."""
 import argparse
 import json
 import math
@@ -11,15 +11,15 @@ from recipes import DEFAULTS, FIXED, NO_DEFAULT, OPTIONS, RECIPES
 from storage import vgg19_sources
 from storage.files import replace_text
 
-# Which process of several this is: its own affair, and not the run's.
+# Which of several processes this is. These settings belong to the process and are not saved with the run.
 CLUSTER = dict(role=None, servers=None, server_id=0, trainers=1, trainer_id=0)
 
 
 def parse_settings(argv):
-    """The command line -> (settings, changed).
+    """Read the command line -> (settings, changed).
 
-    settings: a Namespace with an entry for each recipe setting and option. changed: {name: (old, new)} of what
-    differs from the run that --resume goes on with. Raises UsageError.
+    settings: a Namespace with an entry for each recipe setting and option. changed: {name: (old, new)} of the settings
+    that differ from the run to resume. Raises UsageError.
     """
     given = vars(parser().parse_args(argv))
     if given.get('content_loss') == 'auto':
@@ -30,13 +30,13 @@ def parse_settings(argv):
     changed = {}
     if given.get('resume'):
         if given.get('overwrite'):
-            raise UsageError('--resume goes on with a run and --overwrite replaces it: give one of them')
+            raise UsageError('--resume continues a run and --overwrite replaces it: give only one of them')
         base = {**DEFAULTS, **load(models)}
         changed = {name: (base[name], value) for name, value in given.items() if base.get(name, value) != value}
         for name in FIXED:
             if name in changed:
-                raise UsageError('--resume: the run in %s has %s %s and cannot go on with %s; leave the option out, or '
-                                 'start another run with --models DIR' % ((models, option(name)) + changed[name]))
+                raise UsageError('--resume: the run in %s has %s %s and cannot continue with %s; leave the option out, '
+                                 'or start another run with --models DIR' % ((models, option(name)) + changed[name]))
     else:
         recipe = given.get('recipe', 'article' if 'data' in given else 'demo')
         base = {**DEFAULTS, **RECIPES[recipe], 'recipe': recipe, 'content_loss': 'auto'}
@@ -49,47 +49,48 @@ def parse_settings(argv):
 def parser():
     parse = Parser(
         prog='train.py', argument_default=argparse.SUPPRESS, allow_abbrev=False,
-        description='Train SRGAN: pre-train G on the pixel loss, then D and G in turns.',
-        epilog='Without --data the recipe is demo, on the photographs that scikit-image carries; with it, article.')
+        description='Train SRGAN: pre-train G on the pixel loss, then train D and G in turn.',
+        epilog='Without --data the recipe is demo, on the photographs of scikit-image; with --data it is article.')
 
     groups = {title: parse.add_argument_group(title) for title in OPTIONS}
     run = groups['the run']
     recipes = run.add_mutually_exclusive_group()
-    recipes.add_argument('--recipe', choices=sorted(RECIPES), help='a set of values for what a recipe sets')
+    recipes.add_argument('--recipe', choices=sorted(RECIPES),
+                         help='a set of values for the options under "what a recipe sets"')
     recipes.add_argument('--from-scratch', dest='recipe', action='store_const', const='scratch',
-                         help='--recipe scratch: the demo with a G that begins with nothing')
-    run.add_argument('--resume', action='store_true', help='go on with the run in --models')
+                         help='the same as --recipe scratch: the demo with a new G')
+    run.add_argument('--resume', action='store_true', help='continue the run in --models')
     run.add_argument('--overwrite', action='store_true', help='replace the run in --models')
     run.add_argument('--dry-run', action='store_true',
-                     help='say what the run would do and take, measured on a few updates; train nothing')
+                     help='forecast the time, memory and disk space of the run from a few updates; write nothing')
     for title, options in OPTIONS.items():
         for one in options:
             groups[title].add_argument(option(one.name), help=one.help + told(one.default), **one.arguments)
 
     cluster = parse.add_argument_group(
-        'several machines', 'on CPUs, with the same other options for every process; '
-        '`python -m paddle.distributed.launch train.py` starts a process a GPU and needs none of these')
-    cluster.add_argument('--role', choices=('trainer', 'pserver'), help='of this process: it computes gradients, or '
-                         'keeps the networks and updates them')
-    cluster.add_argument('--servers', type=addresses, metavar='H:P,...', help='where the parameter servers listen: at '
-                         'port P, P + 100 and P + 200 of host H')
-    cluster.add_argument('--server-id', type=natural, metavar='I', help='which of them this pserver is, from 0 on (0)')
+        'several machines', 'For CPUs; give every process the same other options. On GPUs '
+        '`python -m paddle.distributed.launch train.py` starts a process for each GPU and needs none of these.')
+    cluster.add_argument('--role', choices=('trainer', 'pserver'), help='the role of this process: a trainer '
+                         'computes gradients, a pserver (parameter server) keeps the networks and updates them')
+    cluster.add_argument('--servers', type=addresses, metavar='H:P,...', help='addresses of the parameter '
+                         'servers; each listens at the ports P, P + 100 and P + 200 of its host H')
+    cluster.add_argument('--server-id', type=natural, metavar='I', help='number of this pserver, from 0 on (0)')
     cluster.add_argument('--trainers', type=positive, metavar='N',
-                         help='how many there are; each computes an N-th of every batch')
+                         help='number of trainers; each computes an N-th of every batch')
     cluster.add_argument('--trainer-id', type=natural, metavar='I',
-                         help='which of them this trainer is, from 0 on; 0 alone writes files (0)')
+                         help='number of this trainer, from 0 on; only trainer 0 writes files (0)')
     return parse
 
 
 def told(default):
-    """A default for the help text."""
+    """The default of an option as text for --help: ' (DEFAULT)', or '' if there is none to show."""
     if default is NO_DEFAULT or default is None:
         return ''
     return ' (%s)' % ('off' if default is False else '{:g}'.format(default) if isinstance(default, float) else default)
 
 
 def folder_and_weight(folder, weight='1', *more):
-    """The words after --data -> [folder, weight]. Raises UsageError."""
+    """The words after one --data -> [folder, weight]. Raises UsageError."""
     if more or not (weight.isdigit() and int(weight)):
         raise UsageError('--data %s: after the folder comes at most a whole number of at least 1; give --data once '
                          'for each folder' % ' '.join((folder, weight) + more))
@@ -97,7 +98,7 @@ def folder_and_weight(folder, weight='1', *more):
 
 
 def addresses(text):
-    """'HOST:PORT,...' -> ['HOST:PORT', ...]."""
+    """A type for argparse: 'HOST:PORT,...' -> ['HOST:PORT', ...]. Raises ArgumentTypeError."""
     for address in text.split(','):
         host, _, port = address.rpartition(':')
         if not host or not port.isdigit() or not 0 < int(port) <= 65335:
@@ -106,8 +107,9 @@ def addresses(text):
 
 
 def cluster_environment():
-    """The part of this process as PaddleCloud and Paddle's own launchers assign it, by environment variables."""
-    get, given = os.environ.get, {}
+    """Settings of this process from the environment variables of PaddleCloud or Paddle's launchers, {name: value}."""
+    get = os.environ.get
+    given = {}
     if get('TRAINING_ROLE') and get('PADDLE_PSERVERS_IP_PORT_LIST'):
         given = dict(role=get('TRAINING_ROLE').lower(), servers=get('PADDLE_PSERVERS_IP_PORT_LIST').split(','),
                      trainers=int(get('PADDLE_TRAINERS_NUM', 1)), trainer_id=int(get('PADDLE_TRAINER_ID', 0)))
@@ -124,54 +126,54 @@ def option(name):
 
 
 def check(settings):
-    """What no single option can tell. Raises UsageError."""
+    """Check settings that the parser cannot check alone. Raises UsageError."""
     if settings.crop_size % 4:
-        raise UsageError('--crop-size %d: must be a multiple of 4, the factor of the enlargement' % settings.crop_size)
+        raise UsageError('--crop-size %d: must be a multiple of 4, the factor of enlargement' % settings.crop_size)
     check_cluster(settings)
-    # D halves a crop eight times; its last batch normalisation needs more than one value to normalise.
+    # D reduces a crop 256 times, by eight halvings. Its last batch normalisation needs at least two values.
     if settings.n_epoch and settings.batch_size // settings.trainers * math.ceil(settings.crop_size / 256) ** 2 < 2:
-        raise UsageError('--batch-size %d with crops of up to 256 pixels leaves D one value to normalise; '
+        raise UsageError('--batch-size %d with crops of up to 256 pixels leaves D only one value to normalise; '
                          'use --batch-size %d or more' % (settings.batch_size, 2 * settings.trainers))
     if settings.patience and not settings.val:
-        raise UsageError('--patience %d waits for PSNR on the pictures of --val DIR to rise: give that too'
+        raise UsageError('--patience %d needs the PSNR on validation pictures: give --val DIR too'
                          % settings.patience)
     if not settings.n_epoch_init and not settings.n_epoch:
         raise UsageError('--n-epoch-init 0 --n-epoch 0: nothing to do')
 
 
 def check_cluster(settings):
-    """What is asked of several processes. Raises UsageError."""
+    """Check the settings for several processes. Raises UsageError."""
     if settings.trainer_id >= settings.trainers:
-        raise UsageError('--trainer-id %d: of %d trainers they go from 0 to %d; see --trainers' % (
+        raise UsageError('--trainer-id %d: the numbers of %d trainers go from 0 to %d; see --trainers' % (
             settings.trainer_id, settings.trainers, settings.trainers - 1))
     if settings.role:
         if not settings.servers or settings.trainers < 2:
-            raise UsageError('--role %s: say where the servers listen by --servers H:P,... and how many trainers there '
-                             'are by --trainers N, 2 or more' % settings.role)
+            raise UsageError('--role %s: give the addresses of the servers with --servers H:P,... and the number of '
+                             'trainers, 2 or more, with --trainers N' % settings.role)
         if settings.server_id >= len(settings.servers):
-            raise UsageError('--server-id %d: of %d servers they go from 0 to %d; see --servers' % (
+            raise UsageError('--server-id %d: the numbers of %d servers go from 0 to %d; see --servers' % (
                 settings.server_id, len(settings.servers), len(settings.servers) - 1))
         for server in settings.servers:
             host, port = server.rsplit(':', 1)
             for other in ('%s:%d' % (host, int(port) + more) for more in (100, 200)):
                 if other in settings.servers:
-                    raise UsageError('--servers: %s also takes the port of %s; let them be less than 100 ports apart, '
-                                     'or more than 200' % (server, other))
+                    raise UsageError('--servers: %s also uses the port of %s; choose ports that differ by less than '
+                                     '100 or by more than 200' % (server, other))
         if settings.clip_gradients:
-            raise UsageError('--clip-gradients: servers see no gradient as a whole; leave it out, or use GPUs')
+            raise UsageError('--clip-gradients: each server has only a part of a gradient; leave it out, or use GPUs')
     elif settings.servers:
-        raise UsageError('--servers %s: say by --role what this process is' % ','.join(settings.servers))
+        raise UsageError('--servers %s: give the role of this process with --role' % ','.join(settings.servers))
     if settings.trainers > 1:
         for name in ('patience', 'dry_run', 'amp'):
             if getattr(settings, name):
-                raise UsageError('%s is for a run of one trainer; leave it out' % option(name))
+                raise UsageError('%s works only with one trainer; leave it out' % option(name))
         if settings.batch_size % settings.trainers:
-            raise UsageError('--batch-size %d: %d trainers need a multiple of %d, since each computes the same part of '
-                             'it' % (settings.batch_size, settings.trainers, settings.trainers))
+            raise UsageError('--batch-size %d: %d trainers need a multiple of %d, because all compute parts of the '
+                             'same size' % (settings.batch_size, settings.trainers, settings.trainers))
 
 
 def content_loss_here(settings):
-    """What settings.content_loss comes to here: (its name, a line for the user if that is not the recipe's)."""
+    """Choose the content loss if it is auto -> (its name, a line for the user if it is not the recipe's, else None)."""
     if settings.content_loss != 'auto':
         return settings.content_loss, None
     wanted = RECIPES[settings.recipe]['content_loss']
@@ -182,7 +184,7 @@ def content_loss_here(settings):
 
 
 def describe(settings):
-    """The settings as lines for people."""
+    """The settings as lines of text for the user."""
     recipe = RECIPES[settings.recipe]
     lines = ['recipe %s' % settings.recipe]
     lines += ['  %-20s%s%s' % (name, getattr(settings, name), '' if getattr(settings, name) == recipe[name] else
@@ -193,33 +195,33 @@ def describe(settings):
 
 
 def shown(value):
-    """A setting's value for people."""
+    """The value of a setting as the user should see it."""
     if isinstance(value, list):
         return ', '.join(folder if weight == 1 else '%s (%d times)' % (folder, weight) for folder, weight in value)
     return value
 
 
 def resume_command(settings):
-    """What the user types to go on with this run."""
+    """The command that resumes this run."""
     where = '' if settings.models == DEFAULTS['models'] else ' --models %s' % shlex.quote(settings.models)
     return 'python train.py --resume' + where
 
 
 def save(settings):
-    """Keep the settings in the models folder, for --resume."""
+    """Write the settings to settings.json in the models folder, for --resume."""
     kept = {name: value for name, value in vars(settings).items()
             if name not in ('resume', 'overwrite', 'dry_run', *CLUSTER)}
     replace_text(os.path.join(settings.models, 'settings.json'), json.dumps(kept, indent=1, sort_keys=True))
 
 
 def load(models):
-    """The settings of the run in a models folder, as a dict. Raises UsageError."""
+    """Read the settings of the run in a models folder -> a dict. Raises UsageError if they are missing or damaged."""
     path = os.path.join(models, 'settings.json')
     try:
         with open(path) as file:
             return json.load(file)
     except FileNotFoundError:
-        raise UsageError('--resume: %s holds no run; start one without --resume, or name its folder by --models'
+        raise UsageError('--resume: %s holds no run; start one without --resume, or give its folder with --models'
                          % models)
     except ValueError:
         raise UsageError('--resume: %s is damaged' % path)

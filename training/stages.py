@@ -1,23 +1,25 @@
-"""The two stages of a run, and where a run stands in them."""
+"""The two stages of a run, and the position of a run in them."""
 from training.schedule import learning_rate
 
 STAGES = ('init', 'gan')
 TITLES = {'init': 'pre-training', 'gan': 'training'}
 # The programs that a stage runs, in order.
 STEPS = {'init': ('init_g',), 'gan': ('d', 'g')}
-# How the names of an epoch's samples begin, as the article has them.
+# The beginnings of the names of an epoch's samples, as in the article.
 SAMPLES = {'init': 'epoch_init_%d_', 'gan': 'epoch_%d_'}
 
 
 class Stage:
-    """The epochs and updates of a stage, 'init' or 'gan', of a run on so many pictures."""
+    """The epochs and updates of a stage, 'init' or 'gan'; `pictures` is the number of training pictures."""
 
     def __init__(self, settings, name, pictures):
-        self.settings, self.name, self.number = settings, name, STAGES.index(name)
+        self.settings = settings
+        self.name = name
+        self.number = STAGES.index(name)
         self.n_epoch = settings.n_epoch_init if name == 'init' else settings.n_epoch
         self.epoch_updates = settings.epoch_updates or max(1, pictures // settings.batch_size)
         self.updates = self.n_epoch * self.epoch_updates
-        # Every update of D takes crops of its own.
+        # Every update of D gets its own crops.
         self.feeds_an_update = settings.d_updates if name == 'gan' else 1
 
     def learning_rate(self, update):
@@ -25,25 +27,25 @@ class Stage:
         return learning_rate(self.settings, self.name, update, self.updates)
 
     def updates_before(self, position):
-        """How many updates of this stage are made at a Position."""
+        """The number of updates of this stage that are done at a Position."""
         return (position.epoch - 1) * self.epoch_updates + position.update if position.stage == self.name else 0
 
 
 class Position:
-    """Where a run stands: what it needs, beside the variables, to go on as if nothing had happened."""
+    """The position of a run: all values, except variables, that it needs to resume exactly. json can store them."""
 
     def __init__(self, stage=STAGES[0], epoch=1, update=0, totals=None, seconds=0.0, waited=0.0, rows=None):
         self.stage = stage
         self.rows = rows or []
         self.epoch = epoch
-        # Of the epoch under way: updates made, sums of the losses {name: sum}, seconds, and seconds without a feed.
+        # In the current epoch: updates done, sums of the losses {name: sum}, seconds, and seconds of waiting for feeds.
         self.update = update
         self.totals = totals or {}
         self.seconds = seconds
         self.waited = waited
 
     def enter(self, stage):
-        """Begin a stage, unless the run is in it already."""
+        """Begin a stage, unless the run is already in it."""
         if stage != self.stage:
             self.stage = stage
             self.begin_epoch(1)
@@ -55,17 +57,17 @@ class Position:
         self.seconds = self.waited = 0.0
 
     def count(self, losses, seconds, waited):
-        """One more update is made: its losses {name: value}, its seconds, and those in which it waited for its feed."""
+        """Count an update: its losses {name: value}, its seconds, and the seconds in which it waited for its feed."""
         self.update += 1
         self.totals = {name: self.totals.get(name, 0.0) + value for name, value in losses.items()}
         self.seconds += seconds
         self.waited += waited
 
     def means(self):
-        """{loss: its mean over the epoch so far}."""
+        """The means of the losses over the epoch so far, {name: mean}."""
         return {name: total / self.update for name, total in self.totals.items()}
 
     def next_epoch(self, row):
-        """The epoch is over; `row` is its line in the log."""
+        """Begin the next epoch; `row` is the line of the finished epoch in the log."""
         self.rows.append(row)
         self.begin_epoch(self.epoch + 1)

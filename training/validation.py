@@ -1,4 +1,4 @@
-"""The quality of G on a folder of pictures, measured by the code of evaluate.py while G trains."""
+"""Validation: the quality of G on a folder of pictures during the training, measured as evaluate.py does."""
 from cli.command import UsageError
 from cpu.fp32 import Engine, Fp32Network
 from cpu.inference_graph import convolutions
@@ -6,18 +6,19 @@ from data_utils import UnreadableImage
 from measuring import metrics, pairs, report
 from pictures.enlarge import upscale
 
-# What measure() returns, of which the first decides which network is the best.
+# The scores that measure() returns. The first decides which network is the best.
 SCORES = ('val_psnr_y', 'val_ssim_y')
 
 
 class Validation:
-    """The pictures of `folder`, with their low-resolution partners where they have them.
+    """The validation pictures in `folder`, with their low-resolution partners if the folder has these.
 
-    What cannot be used is named by `warn`. Raises UsageError where nothing can.
+    `warn` is called with a line on each picture that cannot be used. Raises UsageError if none can be used.
     """
 
     def __init__(self, folder, warn):
-        self.pairs, self.warn = [], warn
+        self.pairs = []
+        self.warn = warn
         found, left_out = pairs.find_pairs(folder)
         for pair in found:
             try:
@@ -31,9 +32,10 @@ class Validation:
             raise UsageError('--val %s: no picture in it can be used' % folder)
 
     def measure(self, network):
-        """The means over all pictures, {'val_psnr_y': dB, 'val_ssim_y': 0..1}, of G with variables {name: array}.
+        """Measure G with the variables {name: array} -> means over all pictures {'val_psnr_y': dB, 'val_ssim_y': 0..1}.
 
-        None, with a line, where one of the pictures has gone: a mean over others would not compare.
+        If a picture cannot be read any more, warns and returns None: a mean over fewer pictures could not be compared
+        with the earlier ones.
         """
         fp32 = Fp32Network(convolutions(network))
         model = Engine(fp32, fp32)

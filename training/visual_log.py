@@ -1,4 +1,4 @@
-"""The log of a run for VisualDL: curves, samples and G's graph, in output/visualdl."""
+"""The log of a run for VisualDL in output/visualdl: curves and samples."""
 import logging
 import os
 import shutil
@@ -13,27 +13,30 @@ FOLDER = 'visualdl'
 
 
 class VisualLog:
-    """A run's rows and samples, in a folder below `output`: VisualDL's run `init` is the pre-training, `gan` the rest.
+    """The rows and samples of a run, logged to `output`/visualdl. VisualDL shows each stage, init and gan, as a run.
 
-    Records that are there are made again from `rows`, so that a resumed run leaves what an uninterrupted one does.
-    Raises UsageError where VisualDL is not installed.
+    Earlier records are deleted and written again from `rows`, so a resumed run leaves the same records as an
+    uninterrupted run. Raises UsageError if VisualDL is not installed.
     """
 
     def __init__(self, output, rows=()):
         try:
             from visualdl import LogWriter
         except ImportError as error:
-            raise UsageError('--visualdl: it is not there (%s); `pip install -r requirements-visualdl.txt`' % error)
-        # It says at every start where it writes.
+            raise UsageError('--visualdl: VisualDL cannot be imported (%s); `pip install -r requirements-visualdl.txt` '
+                             'installs it' % error)
+        # VisualDL logs its output folder at every start.
         logging.getLogger('visualdl').setLevel(logging.WARNING)
-        self.output, self.new_writer, self.writers = output, LogWriter, {}
+        self.output = output
+        self.new_writer = LogWriter
+        self.writers = {}
         for stage in STAGES:
             shutil.rmtree(self.folder(stage), ignore_errors=True)
         for row in rows:
             self.add(row)
 
     def add(self, row):
-        """Log an epoch, with its sample where one has been written."""
+        """Log an epoch, with its sample if one has been written."""
         stage, epoch = row['stage'], row['epoch']
         if stage not in self.writers:
             self.writers[stage] = self.new_writer(logdir=self.folder(stage))

@@ -2,12 +2,16 @@
 import importlib.util
 import os
 
-import cv2
 import numpy as np
 from PIL import Image, ImageOps
 
-from cli.command import UsageError
+from cli.command import UsageError, end_without_opencv
 from storage.files import replace_file
+
+try:
+    import cv2
+except ImportError as error:
+    end_without_opencv(error)
 
 # Without .gif, whose 256 dithered colours are useless for training and for measuring.
 EXTENSIONS = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')

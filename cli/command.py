@@ -70,6 +70,12 @@ def complain(message, exit_code):
     return exit_code
 
 
+def end_without_opencv(error):
+    """End the process with one line for the ImportError of an OpenCV that lacks a system library."""
+    sys.exit(complain('OpenCV lacks a system library (%s); on Debian and Ubuntu: '
+                      'apt-get install libsm6 libxext6 libxrender1 libglib2.0-0 libgomp1' % error, 2))
+
+
 class StopSignals:
     """A context in which Ctrl-C and SIGTERM ask for an orderly stop; `received` is the signal's number, or None.
 

@@ -9,7 +9,7 @@ import os
 import sys
 import types
 
-from cli.command import UsageError, complain
+from cli.command import UsageError, complain, end_without_opencv
 
 # Paddle reads these flags once, when its library is loaded. On a GPU it then allocates memory as needed instead of 92 %
 # of the card at once, and tries cuDNN's algorithms for each convolution. Pinned memory is off, because the first
@@ -57,12 +57,10 @@ def import_paddle():
         with silent_stderr(), without('paddle.dataset.sentiment'):
             import paddle.fluid
     except ImportError as error:
+        # Paddle imports OpenCV.
         if '.so' in str(error):
-            line = ('OpenCV, which Paddle imports, lacks a system library (%s); on Debian and Ubuntu: '
-                    'apt-get install libsm6 libxext6 libxrender1 libglib2.0-0 libgomp1' % error)
-        else:
-            line = 'paddlepaddle 1.8.5 does not import here (%s); `make setup` installs it' % error
-        sys.exit(complain(line, 2))
+            end_without_opencv(error)
+        sys.exit(complain('paddlepaddle 1.8.5 does not import here (%s); `make setup` installs it' % error, 2))
     return paddle.fluid
 
 

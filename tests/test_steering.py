@@ -14,6 +14,7 @@ import layers
 import programs
 import srgan_d
 import srgan_g
+import train
 from cli.command import UsageError
 from cli.paddle_setup import fluid
 from training import health, settings
@@ -123,7 +124,7 @@ def test_d_learns_from_each_feed_and_g_from_the_last(tiny_g, monkeypatch):
     rng = np.random.RandomState(0)
     feeds = [{'t_image': rng.uniform(-1, 1, (2, 8, 8, 3)).astype(np.float32),
               't_target_image': rng.uniform(-1, 1, (2, 32, 32, 3)).astype(np.float32)} for _ in range(3)]
-    together.update('gan', feeds, 1e-3)
+    train.update(together, 'gan', feeds, 1e-3)
     apart.set({programs.LEARNING_RATE: np.array([1e-3], np.float32)})
     for step, feed in [(apart.programs.d, feed) for feed in feeds] + [(apart.programs.g, feeds[-1])]:
         step.run(apart.exe, apart.scope, feed)

@@ -85,7 +85,7 @@ class TestLoading:
     def test_int8_is_calibrated_for_these_weights_and_good_enough(self, name, monkeypatch):
         with open(os.path.join(networks.find(name), engine.CALIBRATION)) as file:
             kept = json.load(file)
-        monkeypatch.setattr(engine, 'keep', lambda *_: pytest.fail('it was calibrated anew'))
+        monkeypatch.setattr(engine, 'keep_calibration', lambda *_: pytest.fail('it was calibrated anew'))
         if engine.int8.unsupported():
             pytest.skip('no fast int8 here')
         assert engine.load(networks.find(name)).precision == 'int8' and kept['fidelity'] >= engine.FIDELITY

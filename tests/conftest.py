@@ -31,13 +31,9 @@ elif os.path.isdir('/dev/shm') and shutil.disk_usage('/dev/shm').free > 4 * 2 **
     os.environ.setdefault('PYTEST_DEBUG_TEMPROOT', '/dev/shm')
 
 
-@pytest.fixture
-def all_cores():
-    """For a test that runs several processes at once, or that looks at threads."""
-    own = os.sched_getaffinity(0)
+def take_all_cores():
+    """For a process of several that work at once, as preexec_fn: a fork of a worker has that worker's core alone."""
     os.sched_setaffinity(0, CORES)
-    yield
-    os.sched_setaffinity(0, own)
 
 
 @pytest.hookimpl(tryfirst=True)

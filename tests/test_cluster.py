@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 import pytest
-from conftest import ROOT, Result, photograph, wait_for
+from conftest import ROOT, Result, photograph, take_all_cores, wait_for
 from PIL import Image
 
 RUN = ['--data', 'data', '--recipe', 'scratch', '--content-loss', 'mse', '--crop-size', '32', '--batch-size', '4',
@@ -39,7 +39,7 @@ def place(tmp_path_factory):
 
 
 @pytest.fixture
-def begin(place, all_cores):
+def begin(place):
     """begin(tiny, *arguments) begins train.py with the networks of a script beside this one; -> the process."""
     processes = []
 
@@ -47,7 +47,8 @@ def begin(place, all_cores):
         environment = dict(os.environ, FLAGS_rpc_deadline=str(1000 * patience))
         processes.append(subprocess.Popen(
             [*prefix, sys.executable, os.path.join(ROOT, 'tests', tiny), 'train.py', *map(str, arguments)],
-            cwd=str(place), env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True))
+            cwd=str(place), env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True,
+            preexec_fn=take_all_cores))
         return processes[-1]
 
     yield begin

@@ -6,7 +6,6 @@ import collections
 
 from cli.paddle_setup import fluid
 from data_utils import SCALE
-from vgg19 import feature_maps
 
 fl = fluid.layers
 
@@ -30,6 +29,16 @@ def relative_error(seen, wanted):
     return fl.reduce_mean(fl.abs(seen - wanted)) / fl.reduce_mean(wanted)
 
 
+def angle(seen, wanted):
+    """Mean square distance of the features' directions at each place, 0 to 4, as in LPIPS (Zhang et al., CVPR 2018).
+
+    How strong a texture is does not count, only which: G need not fade a texture out where it cannot place it exactly.
+    """
+    seen, wanted = [fl.elementwise_mul(n, fl.rsqrt(fl.reduce_sum(fl.square(n), 1, keep_dim=True) + 1e-6))
+                    for n in (seen, wanted)]
+    return fl.reduce_mean(fl.reduce_sum(fl.square(seen - wanted), 1))
+
+
 # A content loss: pixel_weight x the mean square error of pixels + percep_weight x the weighted sum of `distance` over
 # VGG19's feature maps. features: {map: its weight}, from fine to coarse; size: the side in pixels to which pictures are
 # resized for VGG19, or None.
@@ -46,13 +55,15 @@ CONTENT_LOSSES = {
     # The last maps of all five blocks: fine maps keep textures in place, coarse maps keep the objects.
     'layers': ContentLoss(20.0, 1.0, {'vgg12': 0.1, 'vgg22': 0.1, 'vgg34': 1.0, 'vgg44': 1.0, 'vgg54': 1.0},
                           relative_error, None),
+    # The same maps, by the directions of their features.
+    'directions': ContentLoss(20.0, 1.0, {'vgg12': 2.0, 'vgg22': 0.2, 'vgg34': 3.0, 'vgg44': 1.0, 'vgg54': 1.0},
+                              angle, None),
 }
 
 
-def perceptual_loss(content, fake, target):
-    """Weighted distance of the features of G's picture and the real picture, [N, 3, H, W] in [-1, 1] -> a scalar."""
-    maps = zip(content.features.values(), *[feature_maps(image, content.features) for image in (fake, target)])
-    return fl.sums([weight * content.distance(*pair) for weight, *pair in maps])
+def perceptual_loss(content, seen, wanted):
+    """Weighted distance of the features of G's picture and those of the real one, {map: [N, C, H, W]} -> a scalar."""
+    return fl.sums([weight * content.distance(seen[name], wanted[name]) for name, weight in content.features.items()])
 
 
 # Losses of G's picture against the real picture, each weighted by a setting
@@ -84,36 +95,87 @@ PICTURE_LOSSES = (
 )
 
 
-# The adversarial losses
+# The adversarial losses, of D's logits of real and generated pictures in pairs: [N, 1], or [N, 1, H, W] with one for
+# each place
 
 def cross_entropy(logits, label):
-    """Mean binary cross-entropy of D's logits [N, 1] against the same label for all pictures -> a scalar."""
-    labels = fl.fill_constant_batch_size_like(logits, [-1, 1], 'float32', label)
+    """Mean binary cross-entropy of logits against the same label for all -> a scalar."""
+    labels = fl.fill_constant_batch_size_like(logits, [-1, *logits.shape[1:]], 'float32', label)
     return fl.reduce_mean(fl.sigmoid_cross_entropy_with_logits(logits, labels))
 
 
-def probability(logits):
-    """The mean of D's outputs as probabilities, from 0 (generated) to 1 (real): logits [N, 1] -> a scalar."""
-    return fl.reduce_mean(fl.sigmoid(logits))
+def standard_d(real, generated, real_label):
+    """BCE(D(real), real_label) + BCE(D(G(lr)), 0), as in the paper -> {column: a scalar}."""
+    return {'l_d_real': cross_entropy(real, real_label), 'l_d_fake': cross_entropy(generated, 0.0)}
+
+
+def standard_g(real, generated):
+    """-log D(G(lr)): does not saturate while D still recognises all of G's pictures (paper, section 2.2.2)."""
+    return cross_entropy(generated, 1.0)
+
+
+def relativistic_d(real, generated, real_label):
+    """D learns that a real picture is more real than G's copy of it (Jolicoeur-Martineau, ICLR 2019)."""
+    return {'l_d_pair': cross_entropy(real - generated, real_label)}
+
+
+def relativistic_g(real, generated):
+    return cross_entropy(generated - real, 1.0)
+
+
+# d: a function of the logits and the label of real pictures -> {column: loss}, which D minimises the sum of; g: a
+# function of the logits -> the loss that G minimises.
+AdversarialLoss = collections.namedtuple('AdversarialLoss', 'd g')
+
+ADVERSARIAL_LOSSES = {
+    'standard': AdversarialLoss(standard_d, standard_g),
+    'relativistic': AdversarialLoss(relativistic_d, relativistic_g),
+}
+
+
+def d_losses(kind, verdicts, label_smoothing):
+    """D's losses, each the sum over the verdicts, see srgan_d.judge -> {column: a scalar}."""
+    parts = [ADVERSARIAL_LOSSES[kind].d(real, generated, 1.0 - label_smoothing) for real, generated, _ in verdicts]
+    return {column: fl.sums([part[column] for part in parts]) for column in parts[0]}
+
+
+def g_loss(kind, verdicts):
+    """G's adversarial loss, the weighted sum over the verdicts -> a scalar."""
+    return fl.sums([weight * ADVERSARIAL_LOSSES[kind].g(real, generated) for real, generated, weight in verdicts])
+
+
+def opinions(verdicts):
+    """What D thinks -> {column: a scalar}: the means of its outputs as probabilities, from 0 (generated) to 1 (real),
+    and the share of pairs in which it holds the real picture for more real than G's copy of it.
+    """
+    def mean(values):
+        return fl.scale(fl.sums([fl.reduce_mean(value) for value in values]), 1.0 / len(verdicts))
+
+    return {'d_real': mean(fl.sigmoid(real) for real, _, _ in verdicts),
+            'd_fake': mean(fl.sigmoid(generated) for _, generated, _ in verdicts),
+            'd_told': mean(fl.cast(real > generated, 'float32') for real, generated, _ in verdicts)}
 
 
 # The objective
 
 # The losses that G and D minimise. content_loss: a key of CONTENT_LOSSES; picture_weights: {setting: weight} for
-# PICTURE_LOSSES; label_smoothing: X, if D learns the label 1 - X for real pictures.
-Objective = collections.namedtuple('Objective', 'content_loss adversarial_weight picture_weights label_smoothing',
-                                   defaults=({}, 0.0))
+# PICTURE_LOSSES; label_smoothing: X, if D learns the label 1 - X for real pictures; discriminator: a key of
+# srgan_d.DISCRIMINATORS.
+Objective = collections.namedtuple(
+    'Objective', 'content_loss adversarial_weight picture_weights label_smoothing discriminator',
+    defaults=({}, 0.0, 'article'))
 
 
 def objective_of(settings):
     """Return the Objective of a run's settings."""
     return Objective(settings.content_loss, settings.adversarial_weight,
-                     {loss.weight: getattr(settings, loss.weight) for loss in PICTURE_LOSSES}, settings.label_smoothing)
+                     {loss.weight: getattr(settings, loss.weight) for loss in PICTURE_LOSSES}, settings.label_smoothing,
+                     settings.discriminator)
 
 
 # The loss columns of the log, in order, and {column: label} of each panel of the curves.
 COLUMNS = ('l_g_pix', 'l_g_percep', *[loss.column for loss in PICTURE_LOSSES], 'l_g_gan', 'g_loss', 'l_d_real',
-           'l_d_fake', 'd_real', 'd_fake')
+           'l_d_fake', 'l_d_pair', 'd_real', 'd_fake', 'd_told')
 CONTENT_CURVES = {'l_g_pix': 'pixels', 'l_g_percep': 'VGG19', **{loss.column: loss.label for loss in PICTURE_LOSSES}}
-ADVERSARIAL_CURVES = {'l_g_gan': 'G', 'l_d_real': 'D, real', 'l_d_fake': 'D, generated'}
-OPINION_CURVES = {'d_real': 'of real pictures', 'd_fake': "of G's pictures"}
+ADVERSARIAL_CURVES = {'l_g_gan': 'G', 'l_d_real': 'D, real', 'l_d_fake': 'D, generated', 'l_d_pair': 'D, pairs'}
+OPINION_CURVES = {'d_real': 'of real pictures', 'd_fake': "of G's pictures", 'd_told': 'share of pairs told apart'}

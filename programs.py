@@ -8,14 +8,18 @@ import collections
 from cli.paddle_setup import fluid
 from cpu.training_graph import for_cpu
 from data_utils import SCALE
-from losses import CONTENT_LOSSES, PICTURE_LOSSES, cross_entropy, objective_of, perceptual_loss, probability
-from srgan_d import SRGAN_d
+from losses import CONTENT_LOSSES, PICTURE_LOSSES, d_losses, g_loss, objective_of, opinions, perceptual_loss
+from srgan_d import DISCRIMINATORS, judge
 from srgan_g import SRGAN_g
+from vgg19 import feature_maps
 
 fl = fluid.layers
 mixed_precision = fluid.contrib.mixed_precision
 
+# The variables of the learning rates of G and D, and that of each training program.
 LEARNING_RATE = 'learning_rate'
+LEARNING_RATE_D = 'learning_rate_d'
+RATES = {'init_g': LEARNING_RATE, 'd': LEARNING_RATE_D, 'g': LEARNING_RATE}
 BETA1 = 0.9
 
 # How the programs are optimised. on_cpu: whether to apply the rewrites of cpu/training_graph.py; amp: whether to
@@ -82,40 +86,45 @@ def init_g_step(startup, crop_size, moving_statistics, adam):
 
 
 def d_step(startup, crop_size, objective, moving_statistics, adam):
-    """D learns to tell real pictures from G's: BCE(D(real), 1) + BCE(D(G(lr)), 0). G does not change."""
+    """D learns to tell real pictures from G's. G and VGG19 do not change."""
     program = fluid.Program()
+    discriminator = DISCRIMINATORS[objective.discriminator]
     with fluid.program_guard(program, startup):
         t_image, t_target_image = picture_pair(crop_size)
         fake = SRGAN_g(t_image, frozen=True, moving_statistics=moving_statistics)
         fake.stop_gradient = True
-        real_logits = SRGAN_d(t_target_image)
-        fake_logits = SRGAN_d(fake)
-        fetches = {'l_d_real': cross_entropy(real_logits, 1.0 - objective.label_smoothing),
-                   'l_d_fake': cross_entropy(fake_logits, 0.0),
-                   'd_real': probability(real_logits), 'd_fake': probability(fake_logits)}
-        minimize(fetches['l_d_real'] + fetches['l_d_fake'], 'd', adam)
+        maps = [feature_maps(image, discriminator.maps) for image in (t_target_image, fake)]
+        verdicts = judge(discriminator, (t_target_image, fake), maps)
+        losses = d_losses(discriminator.loss, verdicts, objective.label_smoothing)
+        fetches = {**losses, **opinions(verdicts)}
+        minimize(fl.sums(list(losses.values())), 'd', adam)
     return Step(program, ['t_image', 't_target_image'], fetches)
 
 
 def g_step(startup, crop_size, objective, moving_statistics, adam):
-    """G minimises the content loss and the adversarial loss -log D(G(lr)). D and VGG19 do not change."""
+    """G minimises the content loss and the adversarial loss. D and VGG19 do not change."""
     program = fluid.Program()
     content = CONTENT_LOSSES[objective.content_loss]
+    discriminator = DISCRIMINATORS[objective.discriminator]
     feeds = ['t_image', 't_target_image']
     with fluid.program_guard(program, startup):
         t_image, t_target_image = picture_pair(crop_size)
         fake = SRGAN_g(t_image, moving_statistics=moving_statistics)
         losses = {'l_g_pix': fl.mse_loss(fake, t_target_image)}
         loss = content.pixel_weight * losses['l_g_pix']
+        # VGG19 looks at a picture once, for D and for the content loss, unless the content loss resizes the pictures.
+        names = {**discriminator.maps, **({} if content.size else content.features)}
+        fake_maps, target_maps = feature_maps(fake, names), feature_maps(t_target_image, names)
         if content.features:
-            seen, wanted = fake, t_target_image
+            pair = fake_maps, target_maps
             if content.size:
-                seen = bilinear_resize(fake, content.size)
-                wanted = picture('vgg19_input', content.size)
                 feeds.append('vgg19_input')
-            losses['l_g_percep'] = perceptual_loss(content, seen, wanted)
+                resized = bilinear_resize(fake, content.size), picture('vgg19_input', content.size)
+                pair = [feature_maps(image, content.features) for image in resized]
+            losses['l_g_percep'] = perceptual_loss(content, *pair)
             loss += content.percep_weight * losses['l_g_percep']
-        losses['l_g_gan'] = cross_entropy(SRGAN_d(fake, frozen=True), 1.0)
+        verdicts = judge(discriminator, (t_target_image, fake), (target_maps, fake_maps), frozen=True)
+        losses['l_g_gan'] = g_loss(discriminator.loss, verdicts)
         for extra in PICTURE_LOSSES:
             weight = objective.picture_weights.get(extra.weight)
             if weight:
@@ -141,12 +150,12 @@ def sample_step(startup):
 def minimize(loss, name, adam):
     """Add Adam's update of all variables that are not frozen; `name` keeps the moments of the programs apart.
 
-    All programs share one learning rate variable, which the caller sets. Paddle's own schedules in two programs would
-    share a step counter and so run at double speed.
+    The caller sets the learning rates' variables. Paddle's own schedules in two programs would share a step counter and
+    so run at double speed.
     """
     if adam.on_cpu:
         for_cpu(fluid.default_main_program())
-    learning_rate = fl.create_global_var([1], 0.0, 'float32', persistable=True, name=LEARNING_RATE)
+    learning_rate = fl.create_global_var([1], 0.0, 'float32', persistable=True, name=RATES[name])
     clip = fluid.clip.GradientClipByGlobalNorm(adam.clip_gradients) if adam.clip_gradients else None
     optimizer = fluid.optimizer.Adam(learning_rate, beta1=BETA1, name=name, grad_clip=clip)
     if adam.amp:

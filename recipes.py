@@ -7,6 +7,7 @@ import collections
 from cli.command import amount, natural, nonnegative, number, positive, switch
 from data_utils import LR_RESIZES
 from losses import CONTENT_LOSSES, PICTURE_LOSSES
+from srgan_d import DISCRIMINATORS
 from training import schedule
 
 RECIPES = {
@@ -25,6 +26,7 @@ RECIPES = {
         learning_rate=1e-4,              # the paper's
         schedule='cosine',               # as above
         content_loss='layers',           # sharpens within few updates
+        discriminator='features',        # learns within a few updates
         adversarial_weight=0.03,         # in proportion to the larger content loss
         phase_weight=30000.0,            # few updates need a large weight
         moving_statistics=True),         # srresnet's statistics are right already
@@ -43,6 +45,7 @@ RECIPES = {
         learning_rate=1e-4,
         schedule='constant',
         content_loss='vgg22',            # the paper's for textures; coarser maps need more updates
+        discriminator='features',        # as above
         adversarial_weight=1e-3,         # the paper's
         phase_weight=0.0,
         moving_statistics=False),        # a new G has no statistics yet
@@ -61,6 +64,7 @@ RECIPES = {
         learning_rate=1e-3,
         schedule='constant',
         content_loss='pool5',
+        discriminator='article',
         adversarial_weight=1e-3,
         phase_weight=0.0,
         moving_statistics=False),
@@ -79,6 +83,7 @@ RECIPES = {
         learning_rate=1e-4,
         schedule='step',
         content_loss='vgg54',
+        discriminator='paper',           # figure 4
         adversarial_weight=1e-3,
         phase_weight=0.0,
         moving_statistics=False),
@@ -97,6 +102,7 @@ RECIPES = {
         learning_rate=1e-4,              # the paper's
         schedule='cosine',
         content_loss='layers',           # fine maps hold textures in place, coarse maps what they depict
+        discriminator='features',        # textures are what it tells apart
         adversarial_weight=0.03,         # in proportion to the larger content loss
         phase_weight=3000.0,             # keeps the dots weaker than those in photographs
         moving_statistics=True),         # G is trained with the statistics that it has when used
@@ -151,6 +157,9 @@ OPTIONS = {
         recipe_option('schedule', 'the same in the adversarial training', type=schedule.parse, metavar='S'),
         recipe_option('content_loss', "the loss that keeps G close to the real picture; auto: the recipe's if VGG19's "
                       'weights are found, else mse', choices=('auto', *CONTENT_LOSSES)),
+        recipe_option('discriminator', "D: the article's, the paper's, or small ones that see VGG19's features; auto: "
+                      "the recipe's if VGG19's weights are found or not needed, else the article's",
+                      choices=('auto', *DISCRIMINATORS)),
         recipe_option('adversarial_weight', "weight of the adversarial loss in G's loss", type=amount, metavar='X'),
         *[recipe_option(loss.weight, loss.help + ' (0: none)', type=nonnegative, metavar='X')
           for loss in PICTURE_LOSSES],
@@ -165,6 +174,8 @@ OPTIONS = {
         option('ema', 0.0, "use the moving average of G's weights with this decay, such as 0.999, for samples, figures "
                'and g_models; G itself is then saved as g_models_raw. 0: no average',
                type=number(float, 0, 'a number from 0 to below 1', below=1), metavar='X'),
+        option('learning_rate_d', None, "D's learning rate, if not --learning-rate; it has the same schedule",
+               type=amount, metavar='X'),
         option('d_updates', 1, "updates of D for each of G's", type=positive, metavar='N'),
         option('label_smoothing', 0.0, 'D learns to call real pictures 1 - X',
                type=number(float, 0, 'a number from 0 to below 0.5', below=0.5), metavar='X'),
@@ -194,5 +205,5 @@ DEFAULTS = {one.name: one.default for group in OPTIONS.values() for one in group
 RECIPE_SETTINGS = tuple(one.name for one in OPTIONS['what a recipe sets'])
 
 # The settings that a resumed run must keep; all others may change.
-FIXED = ('recipe', 'init_g', 'init_d', 'seed', 'crop_size', 'batch_size', 'epoch_updates', 'content_loss', 'd_updates',
-         'amp')
+FIXED = ('recipe', 'init_g', 'init_d', 'seed', 'crop_size', 'batch_size', 'epoch_updates', 'content_loss',
+         'discriminator', 'd_updates', 'amp')

@@ -18,6 +18,7 @@ import data_utils
 from cli import command
 from cli.paddle_setup import set_threads
 from cli.progress import Bar
+from measuring import lpips_alex
 from measuring.metrics import psnr_y
 from training import cluster, data_set, feeds, health, visual_log
 from training import settings as run_settings
@@ -32,7 +33,7 @@ from training.validation import Validation
 def main(argv):
     settings, changed = run_settings.parse_settings(argv)
     set_threads(settings.threads)
-    settings.content_loss, missing = run_settings.content_loss_here(settings)
+    missing = run_settings.choose_auto(settings)
     if settings.role == 'pserver':
         return cluster.serve(settings, saved_position(settings))
     # If there are several trainers, only the first writes files and prints what concerns all of them.
@@ -56,6 +57,12 @@ def main(argv):
             tell('%s is %s from here on; it was %s' % (
                 run_settings.option(name), run_settings.shown(new), run_settings.shown(old)))
         sample = data_set.sample_pair(held_out, settings.lr_resize)
+        measures = {'psnr_y': psnr_y}
+        obstacle = lpips_alex.obstacle(sample[1])
+        if obstacle:
+            tell('the log does not show LPIPS: %s' % obstacle)
+        elif first:
+            measures['lpips'] = lpips_alex.Lpips(lpips_alex.read_weights())
 
         if settings.dry_run:
             with Readers(paths, settings.readers, print) as pictures:
@@ -69,7 +76,7 @@ def main(argv):
             run_settings.save(settings)
         with command.StopSignals() as signals, Readers(paths, settings.readers, print) as pictures:
             stop = run.cluster.agreed(signals)
-            train(run, pictures, sample, validation, log, stop)
+            train(run, pictures, sample, measures, validation, log, stop)
         run.cluster.leave()
         if stop.received:
             print('stopped and saved; `%s` goes on' % run_settings.resume_command(settings))
@@ -85,18 +92,19 @@ def update(run, stage, feeds, learning_rate):
         if stage == 'init':
             return run.step('init_g', feeds[-1])    # l_g_pix
         for feed in feeds:
-            errD = run.step('d', feed)              # l_d_real, l_d_fake, and the means of D's outputs, d_real, d_fake
+            errD = run.step('d', feed)              # l_d_real, l_d_fake, and D's opinions d_real, d_fake, d_told
         # G learns on the last pictures that D has seen.
         errG = run.step('g', feeds[-1])             # l_g_pix, l_g_percep, l_g_gan, ..., and their sum g_loss
         return {**errD, **errG}
 
 
-def train(run, pictures, sample, validation, log, stop):
+def train(run, pictures, sample, measures, validation, log, stop):
     """The article's loop from the position of `run` on: epochs of init-G, then epochs in which D and G take turns.
 
-    sample: a pair of uint8 pictures, lr [h, w, 3] and hr [4h, 4w, 3]; G enlarges lr after every epoch. log: a RunLog;
-    None for every trainer but the first, so that these only train and save no samples. Returns when both stages are
-    done or `stop` has received a signal. Raises RunError if a loss is not finite.
+    sample: a pair of uint8 pictures, lr [h, w, 3] and hr [4h, 4w, 3]; G enlarges lr after every epoch, and `measures`
+    {column: function of two pictures} compares the result with hr. log: a RunLog; None for every trainer but the first,
+    so that these only train and save no samples. Returns when both stages are done or `stop` has received a signal.
+    Raises RunError if a loss is not finite.
     """
     settings, position = run.settings, run.position
     saved = time.monotonic()
@@ -131,7 +139,8 @@ def train(run, pictures, sample, validation, log, stop):
                     continue
                 sr = run.enlarge(sample[0])
                 row = {'stage': name, 'epoch': position.epoch, 'update': done, **position.means(),
-                       'psnr_y': psnr_y(sr, sample[1]), 'seconds': position.seconds,
+                       **{column: measure(sr, sample[1]) for column, measure in measures.items()},
+                       'seconds': position.seconds,
                        'waited': position.waited / position.seconds,
                        'learning_rate': stage.learning_rate(done - 1),
                        'pictures_per_second': stage.epoch_updates * settings.batch_size / position.seconds}
@@ -174,10 +183,13 @@ def console_line(row, n_epoch):
     if row['stage'] == 'init':
         start, losses = '[*] Epoch_init', 'mse: %.8f' % row['l_g_pix']
     else:
-        start, losses = '[*] Epoch', 'd_loss: %.8f g_loss: %.8f' % (row['l_d_real'] + row['l_d_fake'], row['g_loss'])
+        d_loss = sum(value for column, value in row.items() if column.startswith('l_d_'))
+        start = '[*] Epoch'
+        losses = 'd_loss: %.8f g_loss: %.8f, told apart: %.0f %%' % (d_loss, row['g_loss'], 100 * row['d_told'])
+    lpips = ', lpips: %.3f' % row['lpips'] if 'lpips' in row else ''
     validation = ', validation: %.2f dB' % row['val_psnr_y'] if 'val_psnr_y' in row else ''
-    return '%s: [%2d/%2d] time: %4.4fs, %s, psnr: %.2f dB%s' % (
-        start, row['epoch'], n_epoch, row['seconds'], losses, row['psnr_y'], validation)
+    return '%s: [%2d/%2d] time: %4.4fs, %s, psnr: %.2f dB%s%s' % (
+        start, row['epoch'], n_epoch, row['seconds'], losses, row['psnr_y'], lpips, validation)
 
 
 def write_sample(folder, stage, epoch, sample, sr):

@@ -43,15 +43,17 @@ def vgg19(input, output='pool5'):
     Layers past the output are not built. The variables have the names of Paddle's ImageNet model. It has no convolution
     biases (`_offset`), but weights from other sources do.
     """
-    return feature_maps(input, [output])[0]
+    return feature_maps(input, [output])[output]
 
 
 def feature_maps(input, outputs):
-    """[vgg19(input, output), ...] for each of `outputs`, from one pass. Raises ValueError for an unknown output."""
+    """{output: vgg19(input, output)} for each of `outputs`, from one pass. Raises ValueError for an unknown output."""
     unknown = [output for output in outputs if output not in OUTPUTS]
     if unknown:
         raise ValueError('VGG19 has no output %r here, but %s' % (unknown[0], ', '.join(OUTPUTS)))
     maps = {}
+    if not outputs:
+        return maps
     n = normalize_imagenet(input)
     for block, name in enumerate(OUTPUTS[:-1]):
         n = maps[name] = conv_block(n, FILTERS[block], GROUPS[block], name='vgg19_conv%d_' % (block + 1))
@@ -60,7 +62,7 @@ def feature_maps(input, outputs):
         n = fluid.layers.pool2d(input=n, pool_size=2, pool_type='max', pool_stride=2)
     else:
         maps['pool5'] = n
-    return [maps[output] for output in outputs]
+    return {output: maps[output] for output in outputs}
 
 
 def normalize_imagenet(input):

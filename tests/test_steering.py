@@ -205,13 +205,14 @@ def test_a_validation_picture_that_goes_is_a_line_and_not_a_stop(run, start, dat
 # The balance of D and G
 
 def rows_of(*opinions):
-    return [{'stage': 'init'}] + [{'stage': 'gan', 'd_real': real, 'd_fake': fake} for real, fake in opinions]
+    return [{'stage': 'init'}] + [{'stage': 'gan', 'd_real': real, 'd_fake': fake, 'd_told': told}
+                                  for real, fake, told in opinions]
 
 
-@pytest.mark.parametrize('opinion, word', [((0.99, 0.01), 'D tells all pictures apart'),
-                                           ((0.5, 0.5), 'D does not tell pictures apart')])
+@pytest.mark.parametrize('opinion, word', [((0.99, 0.01, 1.0), 'D is sure of all pictures'),
+                                           ((0.7, 0.6, 0.5), 'D does not tell real pictures from generated ones')])
 def test_a_lost_balance_is_said_once(opinion, word):
-    fine = (0.7, 0.4)
+    fine = (0.52, 0.51, 0.8)
     course = rows_of(fine, *[opinion] * 8, fine, *[opinion] * 5)
     said = [number for number in range(1, len(course) + 1) if health.warnings(course[:number])]
     assert said == [7, 16]
@@ -220,7 +221,7 @@ def test_a_lost_balance_is_said_once(opinion, word):
 
 
 def test_a_balance_is_not_warned_of():
-    assert not any(health.warnings(rows_of(*[(0.8, 0.3)] * number)) for number in range(12))
+    assert not any(health.warnings(rows_of(*[(0.8, 0.3, 1.0)] * number)) for number in range(12))
 
 
 # All of it at once

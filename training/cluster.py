@@ -219,7 +219,7 @@ class Trainer(StoppingTogether):
         block._insert_op(types.index('send_barrier'), **send(own, self.everywhere))
         if self.settings.trainer_id == 0:
             block._insert_op(types.index('send_barrier'),
-                             **send(variable(block, programs.LEARNING_RATE, [1]), where))
+                             **send(variable(block, programs.RATES[name], [1]), where))
 
     def compare(self, mine):
         """Raise UsageError if a server has other settings; `mine`: this process's checksums."""

@@ -5,11 +5,11 @@ from training.stages import STAGES
 LONG = 5
 TROUBLES = (
     (lambda row: row['stage'] == STAGES[1] and row['d_real'] > 0.95 and row['d_fake'] < 0.05,
-     'D tells all pictures apart (real {d_real:.2f}, generated {d_fake:.2f}, for {epochs} epochs), so G learns little '
-     'from it; try --label-smoothing 0.1, a lower --learning-rate, or a larger --adversarial-weight'),
-    (lambda row: row['stage'] == STAGES[1] and abs(row['d_real'] - row['d_fake']) < 0.02,
-     'D does not tell pictures apart (real {d_real:.2f}, generated {d_fake:.2f}, for {epochs} epochs), so G learns '
-     'nothing from it; try --d-updates 2, or a smaller --adversarial-weight'),
+     'D is sure of all pictures (real {d_real:.2f}, generated {d_fake:.2f}, for {epochs} epochs), so G no longer gains '
+     'on it; try --label-smoothing 0.1, a lower --learning-rate-d, or a larger --adversarial-weight'),
+    (lambda row: row['stage'] == STAGES[1] and row.get('d_told', 1.0) < 0.52,
+     'D does not tell real pictures from generated ones (it is right about {d_told:.0%} of the pairs, for {epochs} '
+     'epochs), so G learns nothing from it; try another --learning-rate-d, --d-updates 2, or --discriminator features'),
     (lambda row: row.get('waited', 0) > 0.02,
      'the updates waited {waited:.0%} of the time for pictures, for {epochs} epochs; try more --readers, or a larger '
      '--cache-mb'),

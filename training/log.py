@@ -10,13 +10,13 @@ from storage.files import replace_file, replace_text
 from training.stages import STAGES
 from training.visual_log import VisualLog
 
-COLUMNS = ('stage', 'epoch', 'update', *losses.COLUMNS, 'psnr_y', 'val_psnr_y', 'val_ssim_y', 'learning_rate',
-           'seconds', 'waited', 'pictures_per_second')
+COLUMNS = ('stage', 'epoch', 'update', *losses.COLUMNS, 'psnr_y', 'lpips', 'val_psnr_y', 'val_ssim_y',
+           'learning_rate', 'seconds', 'waited', 'pictures_per_second')
 SECONDS_BETWEEN_DRAWINGS = 20
 # A colour means the same in all panels: C0 G's own curve, C2 real pictures or validation, C3 generated pictures. Other
 # curves take the colours from C4 on.
-COLOURS = {'psnr_y': 'C0', 'l_g_pix': 'C0', 'l_g_gan': 'C0', 'val_psnr_y': 'C2', 'l_d_real': 'C2', 'd_real': 'C2',
-           'l_d_fake': 'C3', 'd_fake': 'C3', 'l_g_percep': 'C4'}
+COLOURS = {'psnr_y': 'C0', 'lpips': 'C0', 'l_g_pix': 'C0', 'l_g_gan': 'C0', 'learning_rate': 'C0', 'val_psnr_y': 'C2',
+           'l_d_real': 'C2', 'd_real': 'C2', 'l_d_fake': 'C3', 'd_fake': 'C3', 'l_g_percep': 'C4'}
 
 
 class RunLog:
@@ -57,12 +57,16 @@ def named(labels):
     return {column: '%s: %s' % (column, label) for column, label in labels.items()}
 
 
-# The panels of curves.png: title, unit, {column: label}, and whether the axis is logarithmic.
+NOT_YET = 'from the adversarial stage on'
+# The panels of curves.png: title, unit, {column: label}, whether the axis is logarithmic, and what a panel without
+# curves says.
 PANELS = (
-    ('Quality', 'PSNR-Y in dB', {'psnr_y': 'held-out picture', 'val_psnr_y': 'validation'}, False),
-    ('Content losses of G', 'loss', named(losses.CONTENT_CURVES), True),
-    ('Adversarial losses', 'loss', named(losses.ADVERSARIAL_CURVES), False),
-    ("D's opinion", '0 generated ... 1 real', losses.OPINION_CURVES, False))
+    ('Fidelity', 'PSNR-Y in dB', {'psnr_y': 'held-out picture', 'val_psnr_y': 'validation'}, False, ''),
+    ('Looks', 'LPIPS, lower is better', {'lpips': 'held-out picture'}, False, 'the weights of LPIPS are not there'),
+    ('Content losses of G', 'loss', named(losses.CONTENT_CURVES), True, ''),
+    ('Adversarial losses', 'loss', named(losses.ADVERSARIAL_CURVES), False, NOT_YET),
+    ("D's opinion", '0 generated ... 1 real', losses.OPINION_CURVES, False, NOT_YET),
+    ('Learning rate', 'of G', {'learning_rate': 'G'}, True, ''))
 
 
 def draw_curves(rows, file):
@@ -73,9 +77,9 @@ def draw_curves(rows, file):
     stages = [[row for row in rows if row['stage'] == stage] for stage in STAGES]
     start = max([row['update'] for row in stages[0]], default=0)
     # A page shows eight inches as about 800 pixels; 150 dpi keep the curves sharp on a screen with more pixels.
-    figure = Figure(figsize=(8, 5.6), dpi=150, constrained_layout=True)
+    figure = Figure(figsize=(8, 8.4), dpi=150, constrained_layout=True)
     FigureCanvasAgg(figure)
-    for axes, (title, unit, curves, logarithmic) in zip(figure.subplots(2, 2).flat, PANELS):
+    for axes, (title, unit, curves, logarithmic, empty) in zip(figure.subplots(3, 2).flat, PANELS):
         for number, (column, label) in enumerate(curves.items()):
             colour = COLOURS.get(column, 'C%d' % (4 + number))
             for offset, stage in zip((0, start), stages):
@@ -95,7 +99,7 @@ def draw_curves(rows, file):
         if axes.lines:
             axes.legend(fontsize='small', framealpha=0.8)
         else:
-            axes.text(0.5, 0.5, 'from the adversarial stage on', ha='center', va='center', transform=axes.transAxes,
+            axes.text(0.5, 0.5, empty, ha='center', va='center', transform=axes.transAxes,
                       color='grey')
     if all(stages):
         figure.suptitle('pre-training, then adversarial training (shaded)', fontsize='medium', color='grey')

@@ -14,7 +14,7 @@ from cli.paddle_setup import choose_place, fluid, silent_stderr
 from data_utils import standardized, to_uint8
 from layers import variables_of
 from losses import CONTENT_LOSSES
-from srgan_d import SRGAN_d
+from srgan_d import DISCRIMINATORS, variables_of_d
 from srgan_g import SRGAN_g
 from storage import checkpoint, networks, persistables, vgg19_sources
 from storage.files import lock
@@ -46,7 +46,7 @@ class Run:
         self.sample_scope = fluid.Scope()
         self.programs = programs.build_for(settings, on_cpu, cluster.distribution(settings, on_cpu))
         self.networks = {'g_models': variables_of(SRGAN_g, [None, 3, None, None]),
-                         'd_models': variables_of(SRGAN_d, [None, 3, settings.crop_size, settings.crop_size])}
+                         'd_models': variables_of_d(settings.discriminator, settings.crop_size)}
         # The variables of D if the user gave a D to start from; every saved state then includes them.
         self.given_d = set(self.networks['d_models']) if settings.init_d else set()
         self.exe.run(self.programs.startup, scope=self.scope)
@@ -65,15 +65,19 @@ class Run:
         self.cluster = cluster.join(settings, self.programs, self.exe, self.scope, saved)
 
     def load_vgg19(self):
-        """Load VGG19's weights up to the coarsest map that the content loss needs."""
-        content = CONTENT_LOSSES[self.settings.content_loss]
+        """Load VGG19's weights up to the coarsest map that the content loss or D needs."""
+        settings = self.settings
+        content = CONTENT_LOSSES[settings.content_loss]
         self.vgg_size = content.size
-        if content.features:
-            weights = vgg19_sources.find(self.settings.vgg)
+        maps = {**content.features, **DISCRIMINATORS[settings.discriminator].maps}
+        if maps:
+            weights = vgg19_sources.find(settings.vgg)
             if weights is None:
-                raise UsageError('--content-loss %s: pretrained/ has no weights of VGG19; `python vgg19.py --fetch` '
-                                 'gets them; or give their path with --vgg PATH' % self.settings.content_loss)
-            coarsest = list(content.features)[-1]
+                needs = ('--content-loss ' + settings.content_loss if content.features else
+                         '--discriminator ' + settings.discriminator)
+                raise UsageError('%s: pretrained/ has no weights of VGG19; `python vgg19.py --fetch` gets them; or '
+                                 'give their path with --vgg PATH' % needs)
+            coarsest = max(maps, key=vgg19.OUTPUTS.index)
             vgg19.load(self.scope, weights, coarsest)
             self.vgg_names = set(vgg19.parameter_shapes(coarsest))
 
@@ -94,8 +98,11 @@ class Run:
 
     @contextlib.contextmanager
     def updating(self, learning_rate):
-        """A context for the steps of one update: set the learning rate before, and update the average after them."""
-        self.set({programs.LEARNING_RATE: np.array([learning_rate], np.float32), **self.cluster.messages()})
+        """A context for the steps of one update: set the learning rates before, and update the average after them."""
+        settings = self.settings
+        of_d = learning_rate * (settings.learning_rate_d or settings.learning_rate) / settings.learning_rate
+        self.set({programs.LEARNING_RATE: np.array([learning_rate], np.float32),
+                  programs.LEARNING_RATE_D: np.array([of_d], np.float32), **self.cluster.messages()})
         yield
         if self.average:
             self.average.follow(self.get(self.networks['g_models']))

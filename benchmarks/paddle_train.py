@@ -6,8 +6,8 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path[:0] = [ROOT, os.path.join(ROOT, 'tests')]
 
 import article
+import contestant
 import numpy as np
-from steps import serve
 
 import programs
 import srgan_d
@@ -131,4 +131,4 @@ def cross_entropy(x, label):
 
 
 if __name__ == '__main__':
-    serve({'article': as_published, 'plain': ours(False), 'ours': ours(True)})
+    contestant.update({'article': as_published, 'plain': ours(False), 'ours': ours(True)})

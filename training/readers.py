@@ -97,9 +97,7 @@ class ReaderDied(Exception):
 class Readers:
     """A pool of `count` readers for the pictures `paths`; by default a reader for each core, at most MOST_READERS.
 
-    The readers end with the `with` block, or with this process, however it ends.
-
-    If a picture turns out to be unreadable during the run, `warn` is called once with its name, and the next picture
+    The readers end with the `with` block, or with this process, however it ends. If a picture turns out to be unreadable during the run, `warn` is called once with its name, and the next picture
     takes its place. If a reader dies, `warn` is called, a new reader takes its place, and the task is repeated.
     """
 

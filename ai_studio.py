@@ -69,10 +69,7 @@ def has_gpu():
 # Training
 
 def arguments(folders, options, has_gpu):
-    """The arguments of train.py as a list. A run in work/ is resumed.
-
-    A new run without a GPU has the recipe demo; with one, train.py chooses: article if there are pictures.
-    """
+    """The arguments of train.py as a list. A run in work/ is resumed; a new one without a GPU has the recipe demo."""
     if os.path.exists(os.path.join(MODELS, 'settings.json')):
         words = ['--resume']
     else:
@@ -128,8 +125,7 @@ def pictures(output):
     if samples:
         newest = max(samples, key=lambda sample: sample.time)
         low, generated, high = [show_results.read(newest, kind) for kind in ('96', 'G', '384')]
-        low = low.repeat(data_utils.SCALE, axis=0).repeat(data_utils.SCALE, axis=1)
-        row = np.hstack([low, generated, high])
+        row = np.hstack([low.repeat(data_utils.SCALE, 0).repeat(data_utils.SCALE, 1), generated, high])
         found.append(Image(data=html_page.encoded(row, 'JPEG', quality=90), format='jpeg'))
     curves = os.path.join(output, 'curves.png')
     if os.path.exists(curves):

@@ -60,10 +60,9 @@ def unpack(path, folder):
     os.makedirs(new)
     try:
         extract(path, new)
-    except BaseException:
+        os.rename(new, folder)
+    finally:
         shutil.rmtree(new, ignore_errors=True)
-        raise
-    os.rename(new, folder)
 
 
 def extract(path, folder):

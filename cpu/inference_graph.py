@@ -34,7 +34,8 @@ def shapes_if_known(network, blocks, filters):
             operations_of(program), known_operations(blocks), fillvalue='nothing')):
         if found != known:
             raise UsageError('srgan_g.py: operation %d of G is %s; inference_graph.py, which rewrites G for use, '
-                             'expects %s: change convolutions(), body() and tail() there, and Int8Network, to match' % (place, found, known))
+                             'expects %s: change convolutions(), body() and tail() there, and Int8Network, to match' % (
+                                 place, found, known))
     return persistable_shapes(program)
 
 

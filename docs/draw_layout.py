@@ -3,6 +3,7 @@
     python docs/draw_layout.py      brings docs/layout.md up to date
 """
 import ast
+import glob
 import os
 import re
 
@@ -22,12 +23,9 @@ SUBJECTS = {'Commands': COMMANDS, 'training/ and recipes.py': ('recipes',), 'mea
 
 def modules():
     """{module: its path}, a module of a room as 'room.module'; without the script in figures/."""
-    found = {name[:-len('.py')]: name for name in sorted(os.listdir(ROOT)) if name.endswith('.py')}
-    for room in ROOMS:
-        found.update(('%s.%s' % (room, name[:-len('.py')]), os.path.join(room, name))
-                     for name in sorted(os.listdir(os.path.join(ROOT, room)))
-                     if name.endswith('.py') and name not in ('__init__.py', 'draw_comparison.py'))
-    return found
+    paths = [name for room in ('', *ROOMS) for name in sorted(glob.glob(os.path.join(ROOT, room, '*.py')))]
+    return {os.path.relpath(path, ROOT)[:-len('.py')].replace(os.sep, '.'): os.path.relpath(path, ROOT)
+            for path in paths if os.path.basename(path) not in ('__init__.py', 'draw_comparison.py')}
 
 
 def imports():
@@ -52,7 +50,7 @@ def named(tree):
 
 def subject_of(module):
     """The subject under which a module is drawn."""
-    room = module.partition('.')[0] if '.' in module else None
+    room = module.rpartition('.')[0]
     return next(subject for subject, on_top in SUBJECTS.items()
                 if module in on_top or room and subject.startswith(room + '/'))
 

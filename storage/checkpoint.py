@@ -97,10 +97,12 @@ def load_network(path, shapes):
     """Read a network -> its variables {name: array}. `path`: a directory of Paddle's persistables, or a .npz.
 
     `shapes` {name: shape} lists the variables to read. Other files in the directory are ignored; the article's own
-    code saves some. Everything is checked before anything is returned: against the manifest if the directory has one,
-    else against each file's own header and length. Raises UsageError for the first variable that is missing or wrong.
+    code saves some. Everything is checked: against the manifest if the directory has one, else against each file's own
+    header and length. Raises UsageError for the first variable that is missing or wrong.
     """
-    settle(path)
+    if not os.path.exists(path) and os.path.isdir(path + '.old'):
+        # A writer was stopped between its two renames.
+        os.rename(path + '.old', path)
     if os.path.isfile(path) and path.endswith('.npz'):
         found = load_npz(path)
     elif os.path.isdir(path):
@@ -136,24 +138,18 @@ def load_directory(directory, shapes):
         raise UsageError('%s is damaged' % os.path.join(directory, MANIFEST))
     found = {}
     for name in shapes:
+        path = persistables.path_of(directory, name)
         try:
-            with open(persistables.path_of(directory, name), 'rb') as file:
+            with open(path, 'rb') as file:
                 data = file.read()
+            found[name] = persistables.decode(data, path)
         except FileNotFoundError:
             continue
-        try:
-            found[name] = persistables.decode(data, persistables.path_of(directory, name))
         except persistables.FormatError as error:
             raise UsageError(str(error))
         if manifest and manifest.get(name) != entry_of(found[name], data):
-            raise UsageError('%s is damaged: it differs from %s' % (persistables.path_of(directory, name), MANIFEST))
+            raise UsageError('%s is damaged: it differs from %s' % (path, MANIFEST))
     return found
-
-
-def settle(directory):
-    """Restore the earlier network if a writer was stopped between its two renames."""
-    if not os.path.exists(directory) and os.path.isdir(directory + '.old'):
-        os.rename(directory + '.old', directory)
 
 
 def entry_of(array, data):

@@ -45,8 +45,7 @@ PR_SET_PDEATHSIG = 1
 
 def checksums(settings, position):
     """{name: checksum} of the settings that all processes must share; `position`: the run's as a dict, or None."""
-    names = [*RECIPE_SETTINGS, 'init_d', 'seed', 'warm_up', 'd_updates', 'label_smoothing', 'servers',
-             'trainers']
+    names = [*RECIPE_SETTINGS, 'init_d', 'seed', 'warm_up', 'd_updates', 'label_smoothing', 'servers', 'trainers']
     values = {name: getattr(settings, name) for name in names}
     values['resume'] = [position[name] for name in ('stage', 'epoch', 'update')] if position else None
     return {name: zlib.crc32(repr(value).encode()) for name, value in values.items()}
@@ -54,8 +53,8 @@ def checksums(settings, position):
 
 def addresses(settings, name):
     """The addresses, 'HOST:PORT', of the servers of program `name`."""
-    parts = [server.rsplit(':', 1) for server in settings.servers]
-    return ['%s:%d' % (host, int(port) + PORTS[name]) for host, port in parts]
+    return ['%s:%d' % (host, int(port) + PORTS[name])
+            for host, port in (server.rsplit(':', 1) for server in settings.servers)]
 
 
 def transpiled(settings, built, name):
@@ -207,8 +206,10 @@ class Trainer(StoppingTogether):
                 ','.join(settings.servers), rpc_deadline(), run_settings.resume_command(settings)))
         self.compare(checksums(settings, position))
         # The servers answer this barrier when all trainers have reached it.
-        self.run(scope, dict(type='fetch_barrier', inputs={'X': []}, outputs={'Out': []}, attrs={
-            'endpoints': self.everywhere, 'trainer_id': settings.trainer_id}))
+        barrier = fluid.Program()
+        barrier.global_block().append_op(type='fetch_barrier', inputs={'X': []}, outputs={'Out': []}, attrs={
+            'endpoints': self.everywhere, 'trainer_id': settings.trainer_id})
+        exe.run(barrier, scope=scope)
 
     def add_message(self, block, name):
         """Let each update send this trainer's message, and trainer 0's learning rate, and receive all messages."""
@@ -224,10 +225,7 @@ class Trainer(StoppingTogether):
     def compare(self, mine):
         """Raise UsageError if a server has other settings; `mine`: this process's checksums."""
         for address in addresses(self.settings, 'init_g'):
-            scope, program = fluid.Scope(), fluid.Program()
-            kept = variable(program.global_block(), CHECKSUMS, [len(mine)], 'int64')
-            self.run(scope, receive([kept], [address], barrier=False), program=program)
-            theirs = persistables.get_variable(scope, CHECKSUMS)
+            theirs = self.transfer([address], received=[(CHECKSUMS, [len(mine)], 'int64')])[CHECKSUMS]
             different = [run_settings.option(name) for name, ours, other in zip(mine, mine.values(), theirs)
                          if ours != other]
             if different or len(theirs) != len(mine):
@@ -257,38 +255,38 @@ class Trainer(StoppingTogether):
         """Send this scope's variables to the servers of program `name` if `give`, else fetch them from there.
 
         kinds: 'Param', 'Optimizer' or both. A server has slices. The slices of one of Adam's moments have the same name
-        on all servers, so each server gets its own scope here.
+        on all servers, so there is a transfer for each server.
         """
         for address in addresses(self.settings, name):
-            scope, program = fluid.Scope(), fluid.Program()
-            block = program.global_block()
             parts = [part for part in self.parts[name] if part.endpoint == address and part.vtype in kinds]
-            variables = [variable(block, part.slice.name, part.slice.shape) for part in parts]
             if give:
+                self.transfer([address], {
+                    part.slice.name: np.ascontiguousarray(self.whole(part)[rows(part)]) for part in parts})
+            else:
+                slices = self.transfer([address], received=[(part.slice.name, part.slice.shape) for part in parts])
                 for part in parts:
-                    whole = persistables.get_variable(self.scope, part.origin.name)
-                    persistables.set_variable(scope, part.slice.name, np.ascontiguousarray(whole[rows(part)]))
-            self.run(scope, *[send(one, [address]) if give else receive([one], [address], barrier=False)
-                              for one in variables], program=program)
-            if not give:
-                for part in parts:
-                    whole = persistables.get_variable(self.scope, part.origin.name)
-                    whole[rows(part)] = persistables.get_variable(scope, part.slice.name)
+                    whole = self.whole(part)
+                    whole[rows(part)] = slices[part.slice.name]
                     persistables.set_variable(self.scope, part.origin.name, whole)
+
+    def whole(self, part):
+        return persistables.get_variable(self.scope, part.origin.name)
 
     def leave(self):
         """Tell the servers that this trainer is done; they end when all trainers are."""
-        scope, program = fluid.Scope(), fluid.Program()
-        own = variable(program.global_block(), MESSAGE % self.settings.trainer_id, [2])
-        persistables.set_variable(scope, own.name, np.array([DONE, 0], np.float32))
-        self.run(scope, send(own, self.everywhere), program=program)
+        self.transfer(self.everywhere, {MESSAGE % self.settings.trainer_id: np.array([DONE, 0], np.float32)})
 
-    def run(self, scope, *operations, program=None):
-        """Run operations, each given as the keyword arguments of append_op, in `program`, which has their variables."""
-        program = program or fluid.Program()
-        for operation in operations:
-            program.global_block().append_op(**operation)
+    def transfer(self, endpoints, sent=(), received=()):
+        """Send {name: array} to servers; receive variables, given as arguments of `variable` -> {name: array}."""
+        scope, program = fluid.Scope(), fluid.Program()
+        block = program.global_block()
+        for name in sent:
+            persistables.set_variable(scope, name, sent[name])
+            block.append_op(**send(variable(block, name, sent[name].shape), endpoints))
+        for each in received:
+            block.append_op(**receive([variable(block, *each)], endpoints, barrier=False))
         self.exe.run(program, scope=scope)
+        return {name: persistables.get_variable(scope, name) for name, *_ in received}
 
 
 def rows(part):
@@ -384,7 +382,7 @@ def serve_program(settings, name, position, errors):
             heard = time.monotonic()
             last = updates
         elif time.monotonic() - heard > rpc_deadline():
-            late = np.flatnonzero((updates == updates[updates != DONE].min()))
+            late = np.flatnonzero(updates == updates[updates != DONE].min())
             errors.put('no message for %d seconds from trainer %s' % (rpc_deadline(), ', '.join(map(str, late))))
             os._exit(1)
     # The last trainer still waits for the answer to its last message.

@@ -50,8 +50,8 @@ def set_vgg(scope, shapes):
 
 
 # The article's graph, as it was published: parameters have automatic names, each program builds G and D anew, some
-# layers have an output that nothing reads, each program of G has the whole VGG19, and each Adam updates all parameters
-# that its loss reaches.
+# layers have an output that nothing reads, and each program of G has the whole VGG19. `article_d` and `article_g` build
+# a program and return the loss to fetch and the names of the feeds.
 
 def as_published(stage, sizes, feed):
     resize_networks(sizes)
@@ -84,7 +84,6 @@ def parameters():
 
 
 def article_d(sizes):
-    """The program of D -> its loss and its feeds."""
     fake = article.generator(data('t_image', sizes.crop // 4))
     of_g = parameters()
     real = L.sigmoid(article.discriminator(data('t_target_image', sizes.crop)))
@@ -95,7 +94,6 @@ def article_d(sizes):
 
 
 def article_g(sizes, adversarial=True):
-    """The program of G -> its pixel loss and its feeds."""
     fake = article.generator(data('t_image', sizes.crop // 4))
     of_g = parameters()
     mse = L.reduce_mean(L.square_error_cost(fake, data('t_target_image', sizes.crop)))

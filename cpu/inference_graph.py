@@ -16,8 +16,7 @@ from cli.paddle_setup import fluid
 from layers import BN_EPSILON, persistable_shapes, program_of
 from storage import persistables
 
-# G's convolutions as pairs (weight [F, C, k, k], bias [F]): the first, two for each residual block, the one before
-# the skip connection is added, the two before the pixel shuffles, and `out`.
+# G's convolutions as pairs (weight [F, C, k, k], bias [F]); `blocks` has two of them for each residual block.
 Convolutions = collections.namedtuple('Convolutions', 'first blocks middle up1 up2 out')
 
 
@@ -92,10 +91,7 @@ def known_operations(blocks):
 
 
 def convolutions(network):
-    """G's Convolutions from its variables {name: array}, every batch normalisation folded into its convolution.
-
-    Raises UsageError as variable_shapes does.
-    """
+    """G's Convolutions from its variables {name: array}, with folded batch normalisations. Raises UsageError."""
     variable_shapes()
 
     def conv(name):

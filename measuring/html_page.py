@@ -52,9 +52,8 @@ def psnr(image, hr):
 def page(title, comparisons, curves=None, settings=None):
     """The page as text.
 
-    comparisons: (name, Views) of each picture, read one by one, so that a generator can make them. Pictures beyond
-    MAX_BYTES are only counted; the first is always shown. curves: a PNG's bytes, or None; settings: {name: value}, or
-    None.
+    comparisons: (name, Views) of each picture, read one by one; the first is shown, and others up to MAX_BYTES, the
+    rest are only counted. curves: a PNG's bytes, or None; settings: {name: value}, or None.
     """
     parts = []
     left_out = 0
@@ -84,7 +83,7 @@ def comparison(name, shown):
     rows, columns = middle(height, width)
     shown = [view._replace(image=cut(view.image, rows, columns, view.image.shape[0] // height)) for view in shown]
     height, width = shown[1].image.shape[:2]
-    # Each View gets a share of the bytes, and the timeline one; in base64 four bytes hold three.
+    # Each View gets a share of the bytes, and the timeline one.
     most = MAX_BYTES * 3 / 4 / (len(shown) + 1)
     newest = max(i for i, view in enumerate(shown) if view.label != 'High resolution')
     name, labels = html.escape(name), [html.escape(view.label) for view in shown]

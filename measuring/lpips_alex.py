@@ -1,9 +1,8 @@
 """LPIPS (AlexNet, v0.1): how different two pictures look to people, as a fluid program. Lower is better.
 
 Zhang et al., The Unreasonable Effectiveness of Deep Features as a Perceptual Metric, CVPR 2018 (arXiv 1801.03924).
-Each layer's features are scaled to unit length at every place. The squared differences between the two pictures are
-summed over the channels with weights fitted to people's judgements, averaged over the places, and added over five
-layers.
+Each layer's features are scaled to unit length at every place. Their squared differences are summed over the channels
+with weights fitted to people's judgements, averaged over the places, and added over five layers.
 """
 import os
 import shutil
@@ -42,8 +41,7 @@ def alexnet(image):
     n = image
     features = []
     for i, (filters, size, stride, padding, pooled) in enumerate(CONVOLUTIONS):
-        if pooled:
-            n = fl.pool2d(n, 3, 'max', pool_stride=2)
+        n = fl.pool2d(n, 3, 'max', pool_stride=2) if pooled else n
         n = fl.conv2d(n, filters, size, stride, padding, act='relu',
                       param_attr='conv%d.w_0' % i, bias_attr='conv%d.b_0' % i)
         features.append(n)

@@ -64,8 +64,7 @@ def save_network(directory, variables, about=None):
     `about`, a value for json, is written beside them as about.json. Raises RunError if the network cannot be written
     or has values that are not finite; the earlier network then stays.
     """
-    new = directory + '.new'
-    old = directory + '.old'
+    new, old = directory + '.new', directory + '.old'
     shutil.rmtree(new, ignore_errors=True)
     with saving(directory):
         try:
@@ -104,7 +103,11 @@ def load_network(path, shapes):
         # A writer was stopped between its two renames.
         os.rename(path + '.old', path)
     if os.path.isfile(path) and path.endswith('.npz'):
-        found = load_npz(path)
+        try:
+            with np.load(path) as archive:
+                found = {name: archive[name] for name in archive.files}
+        except (zipfile.BadZipFile, ValueError, OSError) as error:
+            raise UsageError('%s is damaged: %s' % (path, error))
     elif os.path.isdir(path):
         found = load_directory(path, shapes)
     else:
@@ -118,14 +121,6 @@ def load_network(path, shapes):
         if not np.isfinite(found[name]).all():
             raise UsageError('%s is not usable: %s has values that are not finite' % (path, name))
     return {name: found[name] for name in shapes}
-
-
-def load_npz(path):
-    try:
-        with np.load(path) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (zipfile.BadZipFile, ValueError, OSError) as error:
-        raise UsageError('%s is damaged: %s' % (path, error))
 
 
 def load_directory(directory, shapes):

@@ -136,10 +136,8 @@ def open_tensors(source):
     try:
         with contextlib.ExitStack() as stack:
             yield unquantized(tensors_in(source, stack))
-    except command.UsageError:
-        raise
     except Exception as error:  # a damaged archive or pickle can raise any exception
-        if isinstance(error, OSError) and error.errno:
+        if isinstance(error, command.UsageError) or isinstance(error, OSError) and error.errno:
             raise
         raise command.UsageError('%s is damaged, or not a known kind of file with weights of VGG19 (%s)' % (
             source, (str(error) or type(error).__name__).splitlines()[0]))
@@ -173,20 +171,16 @@ def tensors_in(source, stack):
             for member in archive if member.isreg()}
 
 
-def describe_tensor(key, offset, shape, strides, *unused):
-    return TorchTensor(key, offset, shape, strides)
-
-
 class TorchUnpickler(RestrictedUnpickler):
     """Unpickles a torch file's dict of tensors, each as a TorchTensor.
 
     It admits three kinds of names: the class of the dict, the types of storages (read as strings), and the functions
-    that rebuild a tensor (replaced by describe_tensor).
+    that rebuild a tensor. Version 2 of these has further arguments, for training.
     """
 
     ALLOWED = {('collections', 'OrderedDict'): collections.OrderedDict,
-               ('torch._utils', '_rebuild_tensor'): describe_tensor,
-               ('torch._utils', '_rebuild_tensor_v2'): describe_tensor,
+               ('torch._utils', '_rebuild_tensor'): TorchTensor,
+               ('torch._utils', '_rebuild_tensor_v2'): lambda *arguments: TorchTensor(*arguments[:4]),
                **{('torch', name): dtype for name, dtype in TORCH_STORAGES.items()}}
 
     def __init__(self, file):
@@ -230,7 +224,7 @@ def read_old_torch(file):
 def read_new_torch(archive, pickled):
     """Read torch's newer format, a zip archive -> the dict of tensors and a function that reads a storage."""
     unpickler = TorchUnpickler(archive.open(pickled))
-    folder = pickled[:-len('data.pkl')] + 'data/'
+    folder = pickled[:-len('.pkl')] + '/'
     return unpickler.load(), lambda key: np.frombuffer(archive.read(folder + key), unpickler.dtypes[key])
 
 

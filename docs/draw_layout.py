@@ -8,7 +8,6 @@ import os
 import re
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-PAGE = os.path.join(ROOT, 'docs', 'layout.md')
 ROOMS = ('training', 'measuring', 'pictures', 'cpu', 'storage', 'cli', 'figures')
 # Every module may import these.
 EVERYBODYS = ('cli.command', 'cli.paddle_setup')
@@ -97,13 +96,19 @@ def arrows(graph, form):
     return [form % (module, ' & '.join(sorted(others))) for module, others in reduced(graph).items() if others]
 
 
-def with_drawing(page):
-    """The text of layout.md with the drawing as the imports have it now."""
-    return re.sub('```mermaid.*?```', drawing(), page, flags=re.DOTALL)
+def with_drawing(page, drawing):
+    """The text of a page with another drawing."""
+    return re.sub('```mermaid.*?```', drawing, page, flags=re.DOTALL)
+
+
+def redraw(name, drawing):
+    """Replace the drawing of a page of docs/."""
+    path = os.path.join(ROOT, 'docs', name)
+    with open(path, encoding='utf-8') as file:
+        page = file.read()
+    with open(path, 'w', encoding='utf-8') as file:
+        file.write(with_drawing(page, drawing))
 
 
 if __name__ == '__main__':
-    with open(PAGE, encoding='utf-8') as file:
-        page = file.read()
-    with open(PAGE, 'w', encoding='utf-8') as file:
-        file.write(with_drawing(page))
+    redraw('layout.md', drawing())

@@ -66,7 +66,7 @@ def table(found):
 
 
 def drawing(found):
-    """The mermaid block. Raises ValueError if a program has what is not in CHAINS, or lacks what is in it."""
+    """The mermaid block, its programs stacked by invisible links. Raises ValueError if CHAINS lacks a node."""
     lines = ['```mermaid', 'flowchart TB']
     for program, (title, *chains) in CHAINS.items():
         chains = [chain.split(' > ') for chain in chains]
@@ -79,7 +79,7 @@ def drawing(found):
         lines += ['        ' + key + shape_of(node, fact) for node, key in keys.items()]
         lines += ['        ' + ' --> '.join(keys[node] for node in chain) for chain in chains]
         lines.append('    end')
-    return '\n'.join([*lines, *STYLES, '```'])
+    return '\n'.join([*lines, '    ' + ' ~~~ '.join(CHAINS), *STYLES, '```'])
 
 
 def shape_of(node, fact):

@@ -43,10 +43,9 @@ TorchTensor = collections.namedtuple('TorchTensor', 'key offset shape strides')
 
 
 def find(path=None, folder=None):
-    """Return the file or directory to read weights from: `path` if given, else the first known name in `folder`.
+    """The file or directory to read weights from: `path` if given, else the first of KNOWN in `folder`, or None.
 
-    Returns None if `folder`, by default pretrained/ beside the code, has none. Raises UsageError if `path` does not
-    exist.
+    folder: pretrained/ beside the code by default. Raises UsageError if `path` does not exist.
     """
     folder = folder or files.PRETRAINED
     if path:
@@ -130,8 +129,7 @@ def own_names(tensors, names):
 def open_tensors(source):
     """Open a file or directory -> {tensor name: function that reads the array}, usable inside the context.
 
-    Nothing is extracted to disk, and no code in the file is run. Raises UsageError, on entry or when an array is read,
-    if the file is damaged or of an unknown kind.
+    Nothing is extracted to disk, and no code in the file is run. Raises UsageError, on entry or when an array is read.
     """
     try:
         with contextlib.ExitStack() as stack:
@@ -175,7 +173,7 @@ class TorchUnpickler(RestrictedUnpickler):
     """Unpickles a torch file's dict of tensors, each as a TorchTensor.
 
     It admits three kinds of names: the class of the dict, the types of storages (read as strings), and the functions
-    that rebuild a tensor. Version 2 of these has further arguments, for training.
+    that rebuild a tensor.
     """
 
     ALLOWED = {('collections', 'OrderedDict'): collections.OrderedDict,

@@ -4,8 +4,7 @@ Each trainer computes the gradients of its part of every batch, and the mean of 
 
 On CPUs parameter servers make the update: `fluid.DistributeTranspiler`, in its synchronous mode, rewrites the three
 training programs. Every server keeps a slice of each network, with Adam's moments for it, takes the gradients, updates
-the slice and sends it back. A trainer still has all of G, D and their statistics in its scope, so trainer 0 alone
-writes files, samples and figures, exactly as on one machine.
+the slice and sends it back. A trainer still has all of G and D in its scope, so trainer 0 alone writes files.
 
 On GPUs NCCL computes the mean of the gradients, and every trainer updates its own copy of the networks.
 """
@@ -32,10 +31,9 @@ from training.stages import STEPS
 # Each program has its own servers. They listen at the port of --servers plus this number.
 PORTS = {'init_g': 0, 'd': 100, 'g': 200}
 # With each update a trainer sends the servers two numbers: how many updates it has made, or DONE, and whether it was
-# asked to stop.
+# asked to stop. ALL_MESSAGES is the sum of all trainers' messages at the time of the update.
 MESSAGE = 'message_%d'
 DONE = -1
-# The sum of all messages at the time of the update. A single message may have changed since, if its trainer is ahead.
 ALL_MESSAGES = 'messages'
 # The variable with a server's checksums of the settings that all processes must share.
 CHECKSUMS = 'checksums'
@@ -206,10 +204,8 @@ class Trainer(StoppingTogether):
                 ','.join(settings.servers), rpc_deadline(), run_settings.resume_command(settings)))
         self.compare(checksums(settings, position))
         # The servers answer this barrier when all trainers have reached it.
-        barrier = fluid.Program()
-        barrier.global_block().append_op(type='fetch_barrier', inputs={'X': []}, outputs={'Out': []}, attrs={
-            'endpoints': self.everywhere, 'trainer_id': settings.trainer_id})
-        exe.run(barrier, scope=scope)
+        self.run(scope, dict(type='fetch_barrier', inputs={'X': []}, outputs={'Out': []}, attrs={
+            'endpoints': self.everywhere, 'trainer_id': settings.trainer_id}))
 
     def add_message(self, block, name):
         """Let each update send this trainer's message, and trainer 0's learning rate, and receive all messages."""
@@ -225,7 +221,10 @@ class Trainer(StoppingTogether):
     def compare(self, mine):
         """Raise UsageError if a server has other settings; `mine`: this process's checksums."""
         for address in addresses(self.settings, 'init_g'):
-            theirs = self.transfer([address], received=[(CHECKSUMS, [len(mine)], 'int64')])[CHECKSUMS]
+            scope, program = fluid.Scope(), fluid.Program()
+            kept = variable(program.global_block(), CHECKSUMS, [len(mine)], 'int64')
+            self.run(scope, receive([kept], [address], barrier=False), program=program)
+            theirs = persistables.get_variable(scope, CHECKSUMS)
             different = [run_settings.option(name) for name, ours, other in zip(mine, mine.values(), theirs)
                          if ours != other]
             if different or len(theirs) != len(mine):
@@ -255,38 +254,38 @@ class Trainer(StoppingTogether):
         """Send this scope's variables to the servers of program `name` if `give`, else fetch them from there.
 
         kinds: 'Param', 'Optimizer' or both. A server has slices. The slices of one of Adam's moments have the same name
-        on all servers, so there is a transfer for each server.
+        on all servers, so each server gets its own scope here.
         """
         for address in addresses(self.settings, name):
+            scope, program = fluid.Scope(), fluid.Program()
+            block = program.global_block()
             parts = [part for part in self.parts[name] if part.endpoint == address and part.vtype in kinds]
+            variables = [variable(block, part.slice.name, part.slice.shape) for part in parts]
             if give:
-                self.transfer([address], {
-                    part.slice.name: np.ascontiguousarray(self.whole(part)[rows(part)]) for part in parts})
-            else:
-                slices = self.transfer([address], received=[(part.slice.name, part.slice.shape) for part in parts])
                 for part in parts:
-                    whole = self.whole(part)
-                    whole[rows(part)] = slices[part.slice.name]
+                    whole = persistables.get_variable(self.scope, part.origin.name)
+                    persistables.set_variable(scope, part.slice.name, np.ascontiguousarray(whole[rows(part)]))
+            self.run(scope, *[send(one, [address]) if give else receive([one], [address], barrier=False)
+                              for one in variables], program=program)
+            if not give:
+                for part in parts:
+                    whole = persistables.get_variable(self.scope, part.origin.name)
+                    whole[rows(part)] = persistables.get_variable(scope, part.slice.name)
                     persistables.set_variable(self.scope, part.origin.name, whole)
-
-    def whole(self, part):
-        return persistables.get_variable(self.scope, part.origin.name)
 
     def leave(self):
         """Tell the servers that this trainer is done; they end when all trainers are."""
-        self.transfer(self.everywhere, {MESSAGE % self.settings.trainer_id: np.array([DONE, 0], np.float32)})
-
-    def transfer(self, endpoints, sent=(), received=()):
-        """Send {name: array} to servers; receive variables, given as arguments of `variable` -> {name: array}."""
         scope, program = fluid.Scope(), fluid.Program()
-        block = program.global_block()
-        for name in sent:
-            persistables.set_variable(scope, name, sent[name])
-            block.append_op(**send(variable(block, name, sent[name].shape), endpoints))
-        for each in received:
-            block.append_op(**receive([variable(block, *each)], endpoints, barrier=False))
+        own = variable(program.global_block(), MESSAGE % self.settings.trainer_id, [2])
+        persistables.set_variable(scope, own.name, np.array([DONE, 0], np.float32))
+        self.run(scope, send(own, self.everywhere), program=program)
+
+    def run(self, scope, *operations, program=None):
+        """Run operations, each given as the keyword arguments of append_op, in `program`, which has their variables."""
+        program = program or fluid.Program()
+        for operation in operations:
+            program.global_block().append_op(**operation)
         self.exe.run(program, scope=scope)
-        return {name: persistables.get_variable(scope, name) for name, *_ in received}
 
 
 def rows(part):
@@ -321,8 +320,8 @@ def serve(settings, position):
     Ctrl-C in a terminal reaches all its processes, and the trainers need the server for their last save. So the first
     Ctrl-C does not end the server, but a second one does, and SIGTERM ends it at once.
 
-    Each program is served by its own process, because several of Paddle's servers in one process disturb each other.
-    Raises RunError if one of them cannot listen, or waits too long for a trainer.
+    Each program has its own process, because several of Paddle's servers in one process disturb each other. Raises
+    RunError if one of them cannot listen, or waits too long for a trainer.
     """
     # Block the signals before Paddle installs its own handlers.
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP)
@@ -382,7 +381,7 @@ def serve_program(settings, name, position, errors):
             heard = time.monotonic()
             last = updates
         elif time.monotonic() - heard > rpc_deadline():
-            late = np.flatnonzero(updates == updates[updates != DONE].min())
+            late = np.flatnonzero((updates == updates[updates != DONE].min()))
             errors.put('no message for %d seconds from trainer %s' % (rpc_deadline(), ', '.join(map(str, late))))
             os._exit(1)
     # The last trainer still waits for the answer to its last message.
@@ -409,8 +408,7 @@ def in_plain_layout(block):
 def line_for_abort(line):
     """If Paddle aborts the process, print the error `line` and exit with code 1.
 
-    On a failed connection, a thread of Paddle's prints a C++ stack trace and calls abort(). The stack trace is hidden;
-    Python's own errors are still shown.
+    On a failed connection, a thread of Paddle's prints a C++ stack trace, which is hidden here, and calls abort().
     """
     global kept_handler
     if sys.stderr.fileno() == 2:

@@ -1,7 +1,6 @@
 """Processes that read pictures and cut training crops while the Executor computes.
 
-A reader is a process that runs this module: it reads tasks from its standard input and writes the answers to its
-standard output.
+A reader is a process that runs this module: it reads tasks from its standard input and writes answers to its output.
 """
 import concurrent.futures
 import contextlib

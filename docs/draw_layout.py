@@ -7,6 +7,8 @@ import glob
 import os
 import re
 
+import networkx
+
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 ROOMS = ('training', 'measuring', 'pictures', 'cpu', 'storage', 'cli', 'figures')
 # Every module may import these.
@@ -54,21 +56,6 @@ def subject_of(module):
                 if module in on_top or room and subject.startswith(room + '/'))
 
 
-def reached(graph, module):
-    """A module with all that it imports, and that those import."""
-    found, front = set(), {module}
-    while front:
-        found |= front
-        front = set().union(*(graph[other] for other in front)) - found
-    return found
-
-
-def reduced(graph):
-    """The graph without the arrows that others imply: from one to the next and on to the one after."""
-    return {module: {other for other in others if not any(other in reached(graph, third) for third in others - {other})}
-            for module, others in graph.items()}
-
-
 def drawing():
     """The mermaid block: thin arrows inside each subject, thick ones from subject to subject."""
     graph, keys = imports(), {subject: 's%d' % number for number, subject in enumerate(SUBJECTS)}
@@ -93,7 +80,9 @@ def subjects_graph(graph):
 
 
 def arrows(graph, form):
-    return [form % (module, ' & '.join(sorted(others))) for module, others in reduced(graph).items() if others]
+    """The lines of {module: other modules}, without the arrows that others imply."""
+    graph = networkx.transitive_reduction(networkx.DiGraph(graph))
+    return [form % (module, ' & '.join(sorted(graph[module]))) for module in graph if graph[module]]
 
 
 def with_drawing(page, drawing):

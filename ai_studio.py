@@ -38,13 +38,12 @@ def install_missing(requirements):
     if not paddle.startswith('1.8'):
         raise RuntimeError('请换用 Paddle 1.8 的环境 (Paddle %s is installed; choose one with 1.8)' % paddle)
     with open(requirements, encoding='utf-8') as file:
-        pins = [line.strip() for line in file if '==' in line and not line.startswith('#')]
-    names = [pin.partition('==')[0].lower() for pin in pins]
-    missing = [pin for pin, name in zip(pins, names) if name not in here and ALSO.get(name) not in here]
+        pins = {line.partition('==')[0].lower(): line.strip() for line in file if '==' in line and line[0] != '#'}
+    missing = [pin for name, pin in pins.items() if name not in here and ALSO.get(name) not in here]
     if missing:
         # A virtual environment belongs to the user already, and pip refuses --user in it.
         user = ['--user'] if site.ENABLE_USER_SITE else []
-        pip = subprocess.run([sys.executable, '-m', 'pip', 'install', '--quiet', '--no-deps'] + user + missing,
+        pip = subprocess.run([sys.executable, '-m', 'pip', 'install', '--quiet', '--no-deps', *user, *missing],
                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True)
         if pip.returncode:
             raise RuntimeError('pip 安装失败 (pip cannot install) %s:\n%s' % (' '.join(missing), pip.stdout.strip()))
@@ -70,12 +69,11 @@ def has_gpu():
 
 def arguments(folders, options, has_gpu):
     """The arguments of train.py as a list. A run in work/ is resumed; a new one without a GPU has the recipe demo."""
-    if os.path.exists(os.path.join(MODELS, 'settings.json')):
-        words = ['--resume']
-    else:
-        words = [] if has_gpu else ['--recipe', 'demo']
-    words += [word for folder in folders for word in ('--data', folder)]
-    return words + ['--models', MODELS, '--output', OUTPUT] + shlex.split(options)
+    is_resumed = os.path.exists(os.path.join(MODELS, 'settings.json'))
+    words = ['--resume'] if is_resumed else [] if has_gpu else ['--recipe', 'demo']
+    for folder in folders:
+        words += ['--data', folder]
+    return [*words, '--models', MODELS, '--output', OUTPUT, *shlex.split(options)]
 
 
 def train(folders, options=''):

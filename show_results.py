@@ -32,8 +32,8 @@ from storage import networks
 from storage.files import replace_file, replace_text
 from training.data_set import sample_pair
 
-# In pixels: the side of a panel, the room above it for its title and below for its caption, and between panels. So a
-# sample of 384 x 384 is shown pixel by pixel.
+# In pixels: the side of a panel, as long as a sample's, the room above for its title and below for its caption, and
+# between panels.
 PANEL, TITLE, CAPTION, GAP = 384, 48, 32, 12
 LONGEST_TIMELINE = 10
 

@@ -76,8 +76,8 @@ class Contestant:
             return json.loads(line)
         self.process.wait()
         self.errors.seek(0)
-        self.report['left_out'] = ((self.errors.read().strip().splitlines() or ['it ended'])[-1] if late.is_alive()
-                                   else 'more than %d seconds' % LIMIT)
+        last_lines = ['it ended', *self.errors.read().strip().splitlines()]
+        self.report['left_out'] = last_lines[-1] if late.is_alive() else 'more than %d seconds' % LIMIT
         late.cancel()
         return {}
 

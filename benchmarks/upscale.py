@@ -140,13 +140,12 @@ def timed(function, seconds):
 def print_command(rows):
     """Print the table of the whole command's times."""
     for precision in rows:
-        print('%-44s %8s  %7s  %s' % ('upscale.py, %s, from PNG to PNG' % precision, 'seconds', 'engine',
-                                      'microseconds a pixel'))
+        print('%-44s %8s  %7s  %s' % (
+            'upscale.py, %s, from PNG to PNG' % precision, 'seconds', 'engine', 'microseconds a pixel'))
         for row in rows[precision]:
             (width, height), seconds = row['picture'], row['seconds']
-            print('%-44s %8.3f  %7.3f  %.2f' % (
-                '%d x %d to %.1f megapixels' % (width, height, 16 * width * height / 1e6), seconds, row['engine'],
-                1e6 * seconds / (width * height)))
+            title = '%d x %d to %.1f megapixels' % (width, height, 16 * width * height / 1e6)
+            print('%-44s %8.3f  %7.3f  %.2f' % (title, seconds, row['engine'], 1e6 * seconds / (width * height)))
 
 
 def network_of(path):

@@ -129,7 +129,8 @@ def own_names(tensors, names):
 def open_tensors(source):
     """Open a file or directory -> {tensor name: function that reads the array}, usable inside the context.
 
-    Nothing is extracted to disk, and no code in the file is run. Raises UsageError, on entry or when an array is read.
+    Nothing is extracted to disk, and no code in the file is run. Raises UsageError, on entry or when an array is read,
+    if the file is damaged or of an unknown kind.
     """
     try:
         with contextlib.ExitStack() as stack:

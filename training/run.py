@@ -156,6 +156,7 @@ def load_state(settings):
 
 
 def saved_position(settings):
+    """The position in the saved state of the run to resume, a dict; None as in load_state."""
     return load_state(settings)[1]
 
 
@@ -193,9 +194,10 @@ class Average:
 
 @contextlib.contextmanager
 def own_folders(settings):
-    """A context that locks the run's two folders for this process, and for a new run with --overwrite empties them.
+    """A context that locks the run's two folders for this process.
 
-    Raises UsageError if another run's files are in them and --overwrite is not given, or if a process has locked them.
+    A new run with --overwrite removes the files of another run from them. Raises UsageError if there are such files and
+    --overwrite is not given, or if another process has locked a folder.
     """
     locks = [lock(settings.models), lock(settings.output)]
     if not settings.resume:

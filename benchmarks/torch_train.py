@@ -29,8 +29,10 @@ class G(nn.Module):
         for block in self.blocks:
             n = n + block(n)
         n = F.relu(F.pixel_shuffle(self.up1(skip + self.middle(n)), 2))
-        n = F.conv2d(F.relu(self.up2(n)), *self.before_shuffle())
-        return torch.tanh(F.pixel_shuffle(n, 2).float())
+        return torch.tanh(F.pixel_shuffle(self.subpixels(F.relu(self.up2(n))), 2).float())
+
+    def subpixels(self, n):
+        return F.conv2d(n, *self.before_shuffle())
 
     def before_shuffle(self):
         """The weights of the convolution `out` for the place before the last shuffle."""

@@ -38,13 +38,12 @@ def install_missing(requirements):
     if not paddle.startswith('1.8'):
         raise RuntimeError('请换用 Paddle 1.8 的环境 (Paddle %s is installed; choose one with 1.8)' % paddle)
     with open(requirements, encoding='utf-8') as file:
-        pins = [line.strip() for line in file if '==' in line and not line.startswith('#')]
-    names = [pin.partition('==')[0].lower() for pin in pins]
-    missing = [pin for pin, name in zip(pins, names) if name not in here and ALSO.get(name) not in here]
+        pins = {line.partition('==')[0].lower(): line.strip() for line in file if '==' in line and line[0] != '#'}
+    missing = [pin for name, pin in pins.items() if name not in here and ALSO.get(name) not in here]
     if missing:
         # A virtual environment belongs to the user already, and pip refuses --user in it.
         user = ['--user'] if site.ENABLE_USER_SITE else []
-        pip = subprocess.run([sys.executable, '-m', 'pip', 'install', '--quiet', '--no-deps'] + user + missing,
+        pip = subprocess.run([sys.executable, '-m', 'pip', 'install', '--quiet', '--no-deps', *user, *missing],
                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True)
         if pip.returncode:
             raise RuntimeError('pip 安装失败 (pip cannot install) %s:\n%s' % (' '.join(missing), pip.stdout.strip()))
@@ -69,16 +68,12 @@ def has_gpu():
 # Training
 
 def arguments(folders, options, has_gpu):
-    """The arguments of train.py as a list. A run in work/ is resumed.
-
-    A new run without a GPU has the recipe demo; with one, train.py chooses: article if there are pictures.
-    """
-    if os.path.exists(os.path.join(MODELS, 'settings.json')):
-        words = ['--resume']
-    else:
-        words = [] if has_gpu else ['--recipe', 'demo']
-    words += [word for folder in folders for word in ('--data', folder)]
-    return words + ['--models', MODELS, '--output', OUTPUT] + shlex.split(options)
+    """The arguments of train.py as a list. A run in work/ is resumed; a new one without a GPU has the recipe demo."""
+    is_resumed = os.path.exists(os.path.join(MODELS, 'settings.json'))
+    words = ['--resume'] if is_resumed else [] if has_gpu else ['--recipe', 'demo']
+    for folder in folders:
+        words += ['--data', folder]
+    return [*words, '--models', MODELS, '--output', OUTPUT, *shlex.split(options)]
 
 
 def train(folders, options=''):
@@ -128,8 +123,7 @@ def pictures(output):
     if samples:
         newest = max(samples, key=lambda sample: sample.time)
         low, generated, high = [show_results.read(newest, kind) for kind in ('96', 'G', '384')]
-        low = low.repeat(data_utils.SCALE, axis=0).repeat(data_utils.SCALE, axis=1)
-        row = np.hstack([low, generated, high])
+        row = np.hstack([low.repeat(data_utils.SCALE, 0).repeat(data_utils.SCALE, 1), generated, high])
         found.append(Image(data=html_page.encoded(row, 'JPEG', quality=90), format='jpeg'))
     curves = os.path.join(output, 'curves.png')
     if os.path.exists(curves):

@@ -50,8 +50,7 @@ def unpack_all(folder, output):
 def unpack(path, folder):
     """Unpack the pictures of the archive `path` into `folder`, which afterwards is complete or does not exist.
 
-    Only files with the endings of pictures are unpacked. Names that lead out of the folder, links and devices are left
-    out, whatever the archive says.
+    Files without the endings of pictures, names that lead out of the folder, links and devices are left out.
     """
     if os.path.isdir(folder):
         return
@@ -60,10 +59,9 @@ def unpack(path, folder):
     os.makedirs(new)
     try:
         extract(path, new)
-    except BaseException:
+        os.rename(new, folder)
+    finally:
         shutil.rmtree(new, ignore_errors=True)
-        raise
-    os.rename(new, folder)
 
 
 def extract(path, folder):

@@ -32,7 +32,8 @@ def main(argv):
     found, left_out = pairs.find_pairs(options.data)
     set_threads(options.threads)
     methods = {'bicubic': pairs.enlarge_bicubic}
-    methods.update((name, enlarger(path, options.precision)) for name, path in model_names(options.model).items())
+    for name, path in model_names(options.model).items():
+        methods[name] = functools.partial(upscale, model=engine.load(path, options.precision))
     measures = {'psnr_y': metrics.psnr_y, 'ssim_y': metrics.ssim_y}
     if options.lpips:
         measures['lpips'] = lpips_alex.Lpips(lpips_alex.read_weights())
@@ -52,10 +53,10 @@ def main(argv):
         images = {method: enlarge(lr) for method, enlarge in methods.items()}
         for method, image in images.items():
             scores[method][pair.name] = {name: measure(image, hr) for name, measure in measures.items()}
-        table.row(pair.name, [scores[method][pair.name] for method in methods])
+        row = [scores[method][pair.name] for method in methods]
+        table.row(pair.name, row)
         if options.save:
-            strips.save_strip(os.path.join(options.save, pair.name + '_strip.png'), lr, hr, images,
-                       [scores[method][pair.name] for method in methods])
+            strips.save_strip(os.path.join(options.save, pair.name + '_strip.png'), lr, hr, images, row)
 
     done = len(scores['bicubic'])
     if not done:
@@ -98,29 +99,20 @@ def parse(argv):
     for path in (options.json, options.csv):
         if path and (os.path.isdir(path) or not os.path.isdir(os.path.dirname(os.path.abspath(path)))):
             raise UsageError('%s cannot be written: it is a folder, or its folder does not exist' % path)
-    if options.save and is_inside(options.save, options.data):
+    data = os.path.realpath(options.data)
+    if options.save and os.path.commonpath([os.path.realpath(options.save), data]) == data:
         raise UsageError('--save %s lies in --data, and its pictures would be measured next time' % options.save)
     return options
 
 
-def is_inside(path, folder):
-    path, folder = os.path.realpath(path), os.path.realpath(folder)
-    return os.path.commonpath([path, folder]) == folder
-
-
-def enlarger(path, precision):
-    """A function uint8 [H, W, 3] -> uint8 [4H, 4W, 3] that enlarges by the network `path`. Raises UsageError."""
-    return functools.partial(upscale, model=engine.load(path, precision))
-
-
 def model_names(paths):
     """-> {name: path} of the networks. A name is the end of the path, just long enough that all names differ."""
-    paths = list({os.path.abspath(path): path for path in paths}.values())
-    parts = [os.path.abspath(path).split(os.sep) for path in paths]
+    paths = {os.path.abspath(path): path for path in paths}
+    parts = [path.split(os.sep) for path in paths]
     for length in range(1, max(map(len, parts), default=0) + 1):
         names = ['/'.join(part[-length:]) for part in parts]
-        if len(set(names + ['bicubic'])) == len(names) + 1:
-            return dict(zip(names, paths))
+        if len({*names, 'bicubic'}) == len(names) + 1:
+            return dict(zip(names, paths.values()))
     return {}
 
 

@@ -32,8 +32,8 @@ from storage import networks
 from storage.files import replace_file, replace_text
 from training.data_set import sample_pair
 
-# In pixels: the side of a panel, the room above it for its title and below for its caption, and between panels. So a
-# sample of 384 x 384 is shown pixel by pixel.
+# In pixels: the side of a panel, as long as a sample's, the room above for its title and below for its caption, and
+# between panels.
 PANEL, TITLE, CAPTION, GAP = 384, 48, 32, 12
 LONGEST_TIMELINE = 10
 
@@ -88,8 +88,8 @@ def find_samples(folder):
         found = re.match(r'epoch_(init_)?(\d+)_G\.jpg$', os.path.basename(path))
         prefix = path[:-len('G.jpg')]
         if found and os.path.exists(prefix + '96.jpg') and os.path.exists(prefix + '384.jpg'):
-            stage = 'init' if found.group(1) else 'gan'
-            samples.append(Sample(stage, int(found.group(2)), prefix, os.stat(path).st_mtime_ns))
+            init, epoch = found.groups()
+            samples.append(Sample('init' if init else 'gan', int(epoch), prefix, os.stat(path).st_mtime_ns))
     return sorted(samples, key=lambda sample: (sample.stage == 'gan', sample.epoch))
 
 
@@ -99,8 +99,9 @@ def views(samples):
     if hr.shape[:2] != tuple(SCALE * side for side in lr.shape[:2]):
         raise command.UsageError('%s384.jpg is not four times %s96.jpg; choose another sample by --epoch' % (
             samples[-1].prefix, samples[-1].prefix))
-    generated = [('Generated, %s' % name_of(sample), read(sample, 'G')) for sample in samples]
-    return html_page.views(lr, generated, hr)
+    names = {'init': 'pre-training', 'gan': 'GAN'}
+    return html_page.views(lr, [('Generated, %s epoch %d' % (names[sample.stage], sample.epoch), read(sample, 'G'))
+                                for sample in samples], hr)
 
 
 def shipped_views():
@@ -130,9 +131,8 @@ def write_page(samples, options):
 
 def settings_of(options):
     """The settings of the run in --models, or None if that run does not write to --output."""
-    text = read_bytes(os.path.join(options.models, 'settings.json'))
     try:
-        settings = json.loads(text.decode())
+        settings = json.loads(read_bytes(os.path.join(options.models, 'settings.json')).decode())
         return settings if os.path.realpath(settings['output']) == os.path.realpath(options.output) else None
     except (AttributeError, KeyError, TypeError, ValueError):
         return None
@@ -145,10 +145,6 @@ def read_bytes(path):
             return file.read()
     except FileNotFoundError:
         return None
-
-
-def name_of(sample):
-    return '%s epoch %d' % ('pre-training' if sample.stage == 'init' else 'GAN', sample.epoch)
 
 
 def read(sample, kind):

@@ -1,23 +1,44 @@
-"""Runs contestants, for the benchmarks: each is a process, and they take turns in one run.
+"""Contests of the benchmarks: contestants are processes that take turns, so other work of the machine slows all alike.
 
-So other work of the machine slows all of them alike. A contestant writes a line of JSON when it is ready, and one for
-each line on its input: {"seconds": of that turn} and any other figures that its benchmark reports.
+A contestant writes a line of JSON when it is ready, and one for each line on its input: {"seconds": of that turn} and
+any other figures that its benchmark reports.
 """
+import argparse
 import json
 import os
 import subprocess
+import sys
 import tempfile
 import threading
 import time
 
 import numpy as np
 
+from cli.command import Parser, positive
+
+BENCHMARKS = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(BENCHMARKS)
 # In seconds: how long a contestant may take to get ready, compiling included, or for one turn.
 LIMIT = 120
 # In seconds: when its turns have taken this long together, it gets no more.
 SHARE = 20
 # In seconds, before a turn: OpenMP's threads spin for a while after their work.
 PAUSE = 0.5
+
+
+def parser(name, description, quick, turns, packages):
+    """The Parser of a benchmark, with the options that all have. `packages`: what the Python of --python has."""
+    parser = Parser(prog='benchmarks/' + name, formatter_class=argparse.RawDescriptionHelpFormatter,
+                    description=description)
+    parser.add_argument('--quick', action='store_true', help=quick)
+    parser.add_argument('--turns', type=positive, metavar='N',
+                        help='most turns of a contestant (%s with --quick)' % turns)
+    parser.add_argument('--python', metavar='FILE', default=os.path.join(ROOT, '.venv-bench', 'bin', 'python'),
+                        help='the Python with %s (.venv-bench/bin/python)' % packages)
+    parser.add_argument('--threads', type=positive, metavar='N', default=len(os.sched_getaffinity(0)),
+                        help='threads of each contestant (all cores)')
+    parser.add_argument('--json', metavar='FILE', help='write all figures for programs')
+    return parser
 
 
 class Contestant:
@@ -55,8 +76,8 @@ class Contestant:
             return json.loads(line)
         self.process.wait()
         self.errors.seek(0)
-        self.report['left_out'] = ((self.errors.read().strip().splitlines() or ['it ended'])[-1] if late.is_alive()
-                                   else 'more than %d seconds' % LIMIT)
+        last_lines = ['it ended', *self.errors.read().strip().splitlines()]
+        self.report['left_out'] = last_lines[-1] if late.is_alive() else 'more than %d seconds' % LIMIT
         late.cancel()
         return {}
 
@@ -67,20 +88,44 @@ class Contestant:
         self.errors.close()
 
 
-def compete(contestants, turns, least=1):
-    """Let the contestants take at most `turns` turns each; after its SHARE of time one only gets up to `least`."""
+def compete(contestants, arguments, options, turns, least=1):
+    """Let contestants take turns -> {name: report}.
+
+    contestants: {name: (script, title, ...)}, without those of --python if that does not exist; arguments:
+    {name: words of its command line}. A contestant takes at most `turns` turns, and after its SHARE of time
+    only up to `least`.
+    """
+    running = {}
+    for name, (script, title, *_) in contestants.items():
+        python = options.python if script.startswith('torch') else sys.executable
+        if os.path.exists(python):
+            running[name] = Contestant(title, [python, os.path.join(BENCHMARKS, script), name, *arguments[name]],
+                                       options.threads)
     try:
-        for contestant in contestants:
+        for contestant in running.values():
             contestant.prepare()
         for _ in range(turns):
-            for contestant in contestants:
+            for contestant in running.values():
                 report = contestant.report
                 if not report['left_out'] and (len(report['seconds']) < least or sum(report['seconds']) < SHARE):
                     time.sleep(PAUSE)
                     contestant.turn()
     finally:
-        for contestant in contestants:
+        for contestant in running.values():
             contestant.end()
+    return {name: contestant.report for name, contestant in running.items()}
+
+
+def print_table(title, reports, heading, columns):
+    """Print the reports, with more columns under `heading`; columns: a function of (report, reports)."""
+    print('%-44s %8s  %-17s %5s %s' % (title, 'seconds', 'fastest - slowest', 'turns', heading))
+    for report in reports.values():
+        if report['left_out']:
+            print('%-44s left out: %s' % (report['title'], report['left_out']))
+        else:
+            seconds = report['seconds']
+            print('%-44s %8.3f  %7.3f - %-7.3f %5d %s' % (
+                report['title'], report['median'], min(seconds), max(seconds), len(seconds), columns(report, reports)))
 
 
 def processor():

@@ -12,7 +12,6 @@ import argparse
 import csv
 import json
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -57,9 +56,9 @@ def main(argv):
 def measure(stage, trainers, quick):
     """Time the second epoch of a stage with the given number of trainers -> a row of the table."""
     script = [os.path.join(ROOT, 'tests', 'tiny.py'), 'train.py'] if quick else [os.path.join(ROOT, 'train.py')]
-    epochs = {'--n-epoch-init': 0, '--n-epoch': 0, '--n-epoch-init' if stage == 'init' else '--n-epoch': 3}
     arguments = ['--recipe', 'scratch', '--content-loss', 'mse', '--threads', '1', '--readers', '1', '--epoch-updates',
-                 str(UPDATES[stage]), '--save-every', '1000', *(str(word) for pair in epochs.items() for word in pair)]
+                 str(UPDATES[stage]), '--save-every', '1000', '--n-epoch-init', '3' if stage == 'init' else '0',
+                 '--n-epoch', '3' if stage == 'gan' else '0']
     roles = [[]]
     if trainers > 1:
         several = ['--servers', ','.join(SERVERS), '--trainers', str(trainers)]
@@ -76,7 +75,7 @@ def measure(stage, trainers, quick):
                 seconds = float(list(csv.DictReader(file))[1]['seconds'])
         finally:
             for process in processes:
-                process.send_signal(signal.SIGKILL)
+                process.kill()
             for process in processes:
                 process.wait()
     return {'stage': stage, 'trainers': trainers, 'updates_per_second': UPDATES[stage] / seconds,

@@ -1,4 +1,5 @@
 """The Paddle contestants of benchmarks/train.py: the article's graph, and this project's with and without rewrites."""
+import functools
 import os
 import sys
 
@@ -6,8 +7,8 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path[:0] = [ROOT, os.path.join(ROOT, 'tests')]
 
 import article
+import contestant
 import numpy as np
-from steps import serve
 
 import programs
 import srgan_d
@@ -49,20 +50,22 @@ def set_vgg(scope, shapes):
 
 
 # The article's graph, as it was published: parameters have automatic names, each program builds G and D anew, some
-# layers have an output that nothing reads, each program of G has the whole VGG19, and each Adam updates all parameters
-# that its loss reaches.
+# layers have an output that nothing reads, and each program of G has the whole VGG19. `article_d` and `article_g` build
+# a program and return the loss to fetch and the names of the feeds.
 
 def as_published(stage, sizes, feed):
     resize_networks(sizes)
     exe = fluid.Executor(fluid.CPUPlace())
     scope = fluid.Scope()
-    steps = [article_g(sizes, adversarial=False)] if stage == 'init' else [
-        article_d(sizes), article_g(sizes, adversarial=True)]
-    for _, startup, _ in steps:
+    steps = []
+    for build in [functools.partial(article_g, adversarial=False)] if stage == 'init' else [article_d, article_g]:
+        program, startup = fluid.Program(), fluid.Program()
+        with fluid.program_guard(program, startup):
+            steps.append((program, *build(sizes)))
         exe.run(startup, scope=scope)
 
     def update():
-        for program, _, (inputs, loss) in steps:
+        for program, loss, inputs in steps:
             value, = exe.run(program, feed={name: feed[name] for name in inputs}, fetch_list=[loss], scope=scope)
         return value.item()
     return update
@@ -76,36 +79,32 @@ def adam(loss, parameters):
     fluid.optimizer.Adam(learning_rate=LEARNING_RATE, beta1=0.9).minimize(loss, parameter_list=parameters)
 
 
-def parameters_of(program):
-    return [variable.name for variable in program.all_parameters() if variable.trainable]
+def parameters():
+    return [variable.name for variable in fluid.default_main_program().all_parameters() if variable.trainable]
 
 
 def article_d(sizes):
-    program, startup = fluid.Program(), fluid.Program()
-    with fluid.program_guard(program, startup):
-        fake = article.generator(data('t_image', sizes.crop // 4))
-        before = parameters_of(program)
-        real = L.sigmoid(article.discriminator(data('t_target_image', sizes.crop)))
-        fake = L.sigmoid(article.discriminator(fake))
-        loss = cross_entropy(real, 1.0) + cross_entropy(fake, 0.0)
-        adam(loss, [name for name in parameters_of(program) if name not in before])
-    return program, startup, (['t_image', 't_target_image'], loss)
+    fake = article.generator(data('t_image', sizes.crop // 4))
+    of_g = parameters()
+    real = L.sigmoid(article.discriminator(data('t_target_image', sizes.crop)))
+    fake = L.sigmoid(article.discriminator(fake))
+    loss = cross_entropy(real, 1.0) + cross_entropy(fake, 0.0)
+    adam(loss, [name for name in parameters() if name not in of_g])
+    return loss, ['t_image', 't_target_image']
 
 
-def article_g(sizes, adversarial):
-    program, startup = fluid.Program(), fluid.Program()
-    with fluid.program_guard(program, startup):
-        fake = article.generator(data('t_image', sizes.crop // 4))
-        of_g = parameters_of(program)
-        mse = L.reduce_mean(L.square_error_cost(fake, data('t_target_image', sizes.crop)))
-        maps = [article_vgg(images)[1] for images in (
-            L.image_resize(fake, [224, 224], resample='NEAREST'), data('vgg19_input', 224))]
-        content = 2e-6 * L.reduce_mean(L.square_error_cost(*maps))
-        loss = mse
-        if adversarial:
-            loss = mse + content + 1e-3 * cross_entropy(L.sigmoid(article.discriminator(fake)), 0.0)
-        adam(loss, of_g)
-    return program, startup, (['t_image', 't_target_image', 'vgg19_input'], mse)
+def article_g(sizes, adversarial=True):
+    fake = article.generator(data('t_image', sizes.crop // 4))
+    of_g = parameters()
+    mse = L.reduce_mean(L.square_error_cost(fake, data('t_target_image', sizes.crop)))
+    maps = [article_vgg(images)[1] for images in (
+        L.image_resize(fake, [224, 224], resample='NEAREST'), data('vgg19_input', 224))]
+    content = 2e-6 * L.reduce_mean(L.square_error_cost(*maps))
+    loss = mse
+    if adversarial:
+        loss = mse + content + 1e-3 * cross_entropy(L.sigmoid(article.discriminator(fake)), 0.0)
+    adam(loss, of_g)
+    return mse, ['t_image', 't_target_image', 'vgg19_input']
 
 
 def article_vgg(images):
@@ -131,4 +130,4 @@ def cross_entropy(x, label):
 
 
 if __name__ == '__main__':
-    serve({'article': as_published, 'plain': ours(False), 'ours': ours(True)})
+    contestant.update({'article': as_published, 'plain': ours(False), 'ours': ours(True)})

@@ -6,71 +6,63 @@ import onnxruntime
 import torch
 import torch._inductor.config as inductor
 import torch.nn.functional as F
-from contestant import serve
+from contestant import enlarge
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
+from torch_train import BN, G
 
-BN_EPSILON = 0.001
 THREADS = int(os.environ['OMP_NUM_THREADS'])
 
 
-class Stock(nn.Module):
-    """The article's G in plain PyTorch: x [N, 3, H, W] -> [N, 3, 4H, 4W]."""
-
-    def __init__(self, network):
-        super().__init__()
-        blocks = sum(name.startswith('n64s1/c1/') and name.endswith('.w_0') for name in network)
-        middle = 'n64s1/b2/%d' % (blocks - 1)
-        self.first = self.normalized(network, 'n64s1/c', 'batch_norm_0')
-        self.blocks = nn.ModuleList(nn.Sequential(
-            self.normalized(network, 'n64s1/c1/%d' % i, 'n64s1/b1/%d' % i), nn.ReLU(),
-            self.normalized(network, 'n64s1/c2/%d' % i, 'n64s1/b2/%d' % i)) for i in range(blocks))
-        self.middle = self.normalized(network, 'n64s1/c/m', middle, ('w_3', 'b_1', 'w_4', 'w_5'))
-        self.up1, self.up2, self.out = [self.conv(network, name) for name in ('n256s1/1', 'n256s1/2', 'out')]
-
-    def conv(self, network, name):
-        weight = torch.from_numpy(network[name + '.w_0'])
-        layer = nn.Conv2d(weight.shape[1], weight.shape[0], weight.shape[2], padding=weight.shape[2] // 2)
-        layer.weight.data, layer.bias.data = weight, torch.from_numpy(network[name + '.b_0'])
-        return layer
-
-    def normalized(self, network, name, bn, suffixes=('w_0', 'b_0', 'w_1', 'w_2')):
-        values = [torch.from_numpy(network['%s.%s' % (bn, suffix)]) for suffix in suffixes]
-        layer = nn.BatchNorm2d(len(values[0]), eps=BN_EPSILON)
-        layer.weight.data, layer.bias.data, layer.running_mean, layer.running_var = values
-        return nn.Sequential(self.conv(network, name), layer)
+class Stock(G):
+    """G with `out` behind the last shuffle, as in the article."""
 
     def forward(self, x):
         skip = n = F.relu(self.first(x))
         for block in self.blocks:
             n = n + block(n)
-        n = skip + self.middle(n)
-        n = F.relu(F.pixel_shuffle(self.up1(n), 2))
+        n = F.relu(F.pixel_shuffle(self.up1(skip + self.middle(n)), 2))
         return torch.tanh(self.out(F.pixel_shuffle(F.relu(self.up2(n)), 2)))
 
 
-class Rewritten(Stock):
-    """Stock with `out` before the last shuffle; the compiler folds the batch normalisations and fuses operations."""
+class Rewritten(G):
+    """G with the weights before the last shuffle computed once; the compiler folds and fuses the rest."""
 
-    def __init__(self, network):
-        super().__init__(network)
-        weight = self.out.weight.data[:, :, 0, 0]
-        spread = torch.einsum('of,st->osft', weight, torch.eye(4)).reshape(12, -1, 1, 1)
-        self.early = nn.Conv2d(spread.shape[1], 12, 1)
-        self.early.weight.data, self.early.bias.data = spread, self.out.bias.data.repeat_interleave(4)
+    def subpixels(self, n):
+        return self.out(n)
 
-    def forward(self, x):
-        skip = n = F.relu(self.first(x))
-        for block in self.blocks:
-            n = n + block(n)
-        n = F.pixel_shuffle(F.relu(self.up1(skip + self.middle(n))), 2)
-        return torch.tanh(F.pixel_shuffle(self.early(F.relu(self.up2(n))), 2))
+
+def loaded(kind, network):
+    """A Stock or Rewritten with the weights of G's variables {name: array}."""
+    blocks = sum(name.startswith('n64s1/c1/') and name.endswith('.w_0') for name in network)
+    model = kind(blocks, len(network['n64s1/c.w_0'])).eval()
+
+    def conv(layer, name):
+        layer.weight.data, layer.bias.data = [torch.from_numpy(network[name + end]) for end in ('.w_0', '.b_0')]
+
+    def normalized(layers, name, bn, suffixes=('w_0', 'b_0', 'w_1', 'w_2')):
+        conv(layers[0], name)
+        layers[1].weight.data, layers[1].bias.data, layers[1].running_mean, layers[1].running_var = [
+            torch.from_numpy(network['%s.%s' % (bn, suffix)]) for suffix in suffixes]
+
+    normalized(model.first, 'n64s1/c', 'batch_norm_0')
+    for i, block in enumerate(model.blocks):
+        normalized(block[0], 'n64s1/c1/%d' % i, 'n64s1/b1/%d' % i)
+        normalized(block[2], 'n64s1/c2/%d' % i, 'n64s1/b2/%d' % i)
+    normalized(model.middle, 'n64s1/c/m', 'n64s1/b2/%d' % (blocks - 1), ('w_3', 'b_1', 'w_4', 'w_5'))
+    for layer, name in ((model.up1, 'n256s1/1'), (model.up2, 'n256s1/2'), (model.out, 'out')):
+        conv(layer, name)
+    if kind is Rewritten:
+        weights = model.before_shuffle()
+        model.out = nn.Conv2d(weights[0].shape[1], 12, 1)
+        model.out.weight.data, model.out.bias.data = [values.detach() for values in weights]
+    return model
 
 
 def contestant(kind, dtype=torch.float32, compiled=False):
     def prepare(network, image):
         torch.set_num_threads(THREADS)
-        model = kind(network).eval().to(dtype).to(memory_format=torch.channels_last)
+        model = loaded(kind, network).to(dtype).to(memory_format=torch.channels_last)
         x = torch.from_numpy(image).permute(2, 0, 1)[None].to(dtype) / 127.5 - 1
         x = x.contiguous(memory_format=torch.channels_last)
         if compiled:
@@ -86,39 +78,35 @@ def contestant(kind, dtype=torch.float32, compiled=False):
 
 def onnx_model(network):
     """G as an ONNX graph with `out` before the last shuffle; ONNX Runtime folds the batch normalisations itself."""
+    model = loaded(Rewritten, network)
     nodes, weights = [], []
 
-    def weight(array, name):
-        weights.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
+    def add(op, *inputs, name=None, arrays=(), **attributes):
+        name = name or 'n%d' % len(nodes)
+        names = ['%s_%d' % (name, i) for i in range(len(arrays))]
+        weights.extend(numpy_helper.from_array(np.ascontiguousarray(array.detach().numpy()), each)
+                       for array, each in zip(arrays, names))
+        nodes.append(helper.make_node(op, [*inputs, *names], [name], **attributes))
         return name
 
-    def add(op, inputs, name, **attributes):
-        nodes.append(helper.make_node(op, inputs, [name], **attributes))
-        return name
+    def conv(x, weight, bias):
+        return add('Conv', x, arrays=(weight, bias), pads=[weight.shape[2] // 2] * 4)
 
-    def conv(x, layer, relu=False):
-        for part in (layer if isinstance(layer, nn.Sequential) else [layer]):
-            name = 'n%d' % len(nodes)
-            values = [part.weight, part.bias] + ([part.running_mean, part.running_var]
-                                                 if isinstance(part, nn.BatchNorm2d) else [])
-            names = [weight(value.detach().numpy(), '%s_%d' % (name, i)) for i, value in enumerate(values)]
-            if isinstance(part, nn.BatchNorm2d):
-                x = add('BatchNormalization', [x] + names, name, epsilon=BN_EPSILON)
-            else:
-                x = add('Conv', [x] + names, name, pads=[part.padding[0]] * 4)
-        return add('Relu', [x], 'n%d' % len(nodes)) if relu else x
+    def normalized(x, layers):
+        layer, bn = layers
+        return add('BatchNormalization', conv(x, layer.weight, layer.bias), epsilon=BN['eps'],
+                   arrays=(bn.weight, bn.bias, bn.running_mean, bn.running_var))
 
     def shuffle(x):
-        return add('DepthToSpace', [x], 'n%d' % len(nodes), blocksize=2, mode='CRD')
+        return add('DepthToSpace', x, blocksize=2, mode='CRD')
 
-    model = Rewritten(network)
-    skip = n = conv('x', model.first, relu=True)
+    skip = n = add('Relu', normalized('x', model.first))
     for block in model.blocks:
-        n = add('Add', [n, conv(conv(n, block[0], relu=True), block[2])], 'n%d' % len(nodes))
-    n = add('Add', [skip, conv(n, model.middle)], 'n%d' % len(nodes))
-    n = conv(shuffle(conv(n, model.up1, relu=True)), model.up2, relu=True)
-    n = shuffle(conv(n, model.early))
-    add('Tanh', [n], 'y')
+        n = add('Add', n, normalized(add('Relu', normalized(n, block[0])), block[2]))
+    n = add('Add', skip, normalized(n, model.middle))
+    n = shuffle(add('Relu', conv(n, model.up1.weight, model.up1.bias)))
+    n = add('Relu', conv(n, model.up2.weight, model.up2.bias))
+    add('Tanh', shuffle(conv(n, model.out.weight, model.out.bias)), name='y')
     shape = [1, 3, None, None]
     graph = helper.make_graph(nodes, 'G', [helper.make_tensor_value_info('x', TensorProto.FLOAT, shape)],
                               [helper.make_tensor_value_info('y', TensorProto.FLOAT, shape)], weights)
@@ -135,7 +123,7 @@ def onnx_runtime(network, image):
 
 
 if __name__ == '__main__':
-    serve({
+    enlarge({
         'torch-eager': contestant(Stock),
         'torch-compiled': contestant(Rewritten, compiled=True),
         'torch-bf16': contestant(Rewritten, torch.bfloat16, compiled=True),

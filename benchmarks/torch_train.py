@@ -3,7 +3,7 @@ import os
 
 import torch
 import torch.nn.functional as F
-from steps import serve
+from contestant import update
 from torch import nn
 
 BN = dict(eps=0.001, momentum=0.01)
@@ -16,12 +16,11 @@ def normalized(inputs, filters):
 class G(nn.Module):
     """x [N, 3, H, W] -> [N, 3, 4H, 4W]; `out` before the last shuffle, as in srgan_g.py."""
 
-    def __init__(self, sizes):
+    def __init__(self, blocks, filters):
         super().__init__()
-        f = self.filters = sizes.filters
+        f = filters
         self.first, self.middle = normalized(3, f), normalized(f, f)
-        self.blocks = nn.ModuleList(nn.Sequential(normalized(f, f), nn.ReLU(), normalized(f, f))
-                                    for _ in range(sizes.blocks))
+        self.blocks = nn.ModuleList(nn.Sequential(normalized(f, f), nn.ReLU(), normalized(f, f)) for _ in range(blocks))
         self.up1, self.up2 = nn.Conv2d(f, 4 * f, 3, padding=1), nn.Conv2d(f, 4 * f, 3, padding=1)
         self.out = nn.Conv2d(f, 3, 1)
 
@@ -30,10 +29,16 @@ class G(nn.Module):
         for block in self.blocks:
             n = n + block(n)
         n = F.relu(F.pixel_shuffle(self.up1(skip + self.middle(n)), 2))
-        n = F.relu(self.up2(n))
-        weight = torch.einsum('of,st->osft', self.out.weight[:, :, 0, 0], torch.eye(4)).reshape(12, -1, 1, 1)
-        n = F.conv2d(n, weight, self.out.bias.repeat_interleave(4))
-        return torch.tanh(F.pixel_shuffle(n, 2).float())
+        return torch.tanh(F.pixel_shuffle(self.subpixels(F.relu(self.up2(n))), 2).float())
+
+    def subpixels(self, n):
+        return F.conv2d(n, *self.before_shuffle())
+
+    def before_shuffle(self):
+        """The weights of the convolution `out` for the place before the last shuffle."""
+        weight = self.out.weight[:, :, 0, 0]
+        spread = torch.einsum('of,st->osft', weight, torch.eye(4, dtype=weight.dtype))
+        return spread.reshape(12, -1, 1, 1), self.out.bias.repeat_interleave(4)
 
 
 class Same(nn.Conv2d):
@@ -79,7 +84,8 @@ def contestant(dtype=None):
         torch.manual_seed(0)
         t_image, t_target_image, vgg19_input = [
             torch.from_numpy(feed[name]).permute(0, 3, 1, 2) for name in ('t_image', 't_target_image', 'vgg19_input')]
-        g, d, vgg = [network.to(memory_format=torch.channels_last) for network in (G(sizes), D(sizes), vgg19(sizes))]
+        g, d, vgg = [network.to(memory_format=torch.channels_last) for network in (
+            G(sizes.blocks, sizes.filters), D(sizes), vgg19(sizes))]
         g_adam, d_adam = [torch.optim.Adam(network.parameters(), 1e-4, (0.9, 0.999)) for network in (g, d)]
 
         def in_precision():
@@ -94,7 +100,7 @@ def contestant(dtype=None):
             logits = d(images).float()
             return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, label))
 
-        def update():
+        def make_update():
             if stage == 'init':
                 with in_precision():
                     loss = l_g_pix = F.mse_loss(g(t_image), t_target_image)
@@ -115,9 +121,9 @@ def contestant(dtype=None):
             step(loss, g_adam)
             d.requires_grad_(True)
             return l_g_pix.item()
-        return update
+        return make_update
     return prepare
 
 
 if __name__ == '__main__':
-    serve({'torch': contestant(), 'torch-bf16': contestant(torch.bfloat16)})
+    update({'torch': contestant(), 'torch-bf16': contestant(torch.bfloat16)})

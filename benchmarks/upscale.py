@@ -15,25 +15,22 @@ pixels to uint8 pixels, the others from tensor to tensor.
 [of each turn], "median": S, "left_out": null or the reason}}, "command": {PRECISION: [{"picture": [WIDTH, HEIGHT],
 "seconds": S, "engine": S}, ...]}}.
 """
-import argparse
 import json
 import os
 import sys
 import tempfile
 import time
 
-BENCHMARKS = os.path.dirname(os.path.abspath(__file__))
-ROOT = os.path.dirname(BENCHMARKS)
-sys.path[:0] = [ROOT]
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
+import contest
+import contestant
 import numpy as np
-from contest import Contestant, compete, processor
-from contestant import serve
 from PIL import Image
 
 import upscale
 from cli import command
-from cli.command import Parser, RunError, positive
+from cli.command import RunError
 from cli.paddle_setup import fluid, set_threads
 from cpu import engine
 from data_utils import bicubic_resize, embedded, read_image, standardized
@@ -42,11 +39,11 @@ from pictures import enlarge, picture
 from srgan_g import SRGAN_g
 from storage import checkpoint, persistables
 
-# {name: (script, title)}; the script `ours` is this file.
+# {name: (script, title)}.
 CONTESTANTS = {
-    'paddle-stock': ('ours', 'Paddle 1.8.5, the graph as trained'),
-    'fp32': ('ours', 'upscale.py, fp32'),
-    'int8': ('ours', 'upscale.py, int8'),
+    'paddle-stock': ('upscale.py', 'Paddle 1.8.5, the graph as trained'),
+    'fp32': ('upscale.py', 'upscale.py, fp32'),
+    'int8': ('upscale.py', 'upscale.py, int8'),
     'torch-eager': ('torch_g.py', 'PyTorch fp32, eager, channels_last'),
     'torch-compiled': ('torch_g.py', 'PyTorch fp32, rewritten, compiled, frozen'),
     'torch-bf16': ('torch_g.py', 'PyTorch bf16, rewritten, compiled, frozen'),
@@ -63,43 +60,31 @@ SIZES = (96, 64), (306, 204), (612, 408), (1224, 816)
 
 
 def main(argv):
-    parser = Parser(prog='benchmarks/upscale.py', formatter_class=argparse.RawDescriptionHelpFormatter,
-                    description=__doc__)
-    parser.add_argument('--quick', action='store_true', help='a small picture and few turns')
-    parser.add_argument('--turns', type=positive, metavar='N', help='most turns of a contestant (7; 3 with --quick)')
+    parser = contest.parser('upscale.py', __doc__, 'a small picture and few turns', '7; 3', 'PyTorch and ONNX Runtime')
     parser.add_argument('--model', metavar='DIR', help='network (untrained weights, which are as fast)')
-    parser.add_argument('--python', metavar='FILE', default=os.path.join(ROOT, '.venv-bench', 'bin', 'python'),
-                        help='the Python with PyTorch and ONNX Runtime (.venv-bench/bin/python)')
-    parser.add_argument('--threads', type=positive, metavar='N', help='threads of each contestant (all cores)')
-    parser.add_argument('--json', metavar='FILE', help='write all figures for programs')
     options = parser.parse_args(argv)
-    threads = options.threads or len(os.sched_getaffinity(0))
     width, height = (160, 90) if options.quick else (640, 360)
-    print('%s, %d threads; %d x %d -> %d x %d pixels' % (processor(), threads, width, height, 4 * width, 4 * height))
-    has_torch = os.path.exists(options.python)
-    if not has_torch:
+    report = {'processor': contest.processor(), 'threads': options.threads, 'picture': [width, height]}
+    print('%s, %d threads; %d x %d -> %d x %d pixels' % (
+        report['processor'], options.threads, width, height, 4 * width, 4 * height))
+    if not os.path.exists(options.python):
         print('without PyTorch and ONNX Runtime: %s does not exist; --help says how to make it' % options.python)
-    set_threads(threads)
+    set_threads(options.threads)
 
     with tempfile.TemporaryDirectory() as folder:
-        network = os.path.join(folder, 'network.npz')
+        network, image = os.path.join(folder, 'network.npz'), os.path.join(folder, 'image.npy')
         np.savez(network, **network_of(options.model))
-        image = os.path.join(folder, 'image.npy')
         np.save(image, photograph(height, width))
-        contestants = {}
         results = {name: os.path.join(folder, name + '.npy') for name in CONTESTANTS}
-        for name, (script, title) in CONTESTANTS.items():
-            if script == 'ours' or has_torch:
-                start = [sys.executable, __file__] if script == 'ours' else [
-                    options.python, os.path.join(BENCHMARKS, script)]
-                contestants[name] = Contestant(title, start + [name, network, image, results[name]], threads)
-        compete(contestants.values(), options.turns or (3 if options.quick else 7), LEAST_TURNS)
-        report = {'processor': processor(), 'threads': threads, 'picture': [width, height],
-                  'contestants': {name: contestant.report for name, contestant in contestants.items()},
-                  'command': cost_of_command(network, SIZES[:1] if options.quick else SIZES)}
-        different = [contestant.report['title'] for name, contestant in contestants.items()
-                     if not is_like(name, results)]
-    print_contestants(report['contestants'])
+        rows = report['contestants'] = contest.compete(
+            CONTESTANTS, {name: [network, image, result] for name, result in results.items()}, options,
+            options.turns or (3 if options.quick else 7), LEAST_TURNS)
+        report['command'] = cost_of_command(network, SIZES[:1] if options.quick else SIZES)
+        different = [row['title'] for name, row in rows.items() if not is_like(name, results)]
+    # The medians are also printed as multiples of ours.
+    own = [name for name in ('fp32', 'int8') if not rows[name]['left_out']]
+    contest.print_table('one picture', rows, ' '.join('x of %s' % name for name in own), lambda row, _: ' '.join(
+        '%9.2f' % (row['median'] / rows[name]['median']) for name in own))
     print_command(report['command'])
     if options.json:
         with open(options.json, 'w') as file:
@@ -110,24 +95,12 @@ def main(argv):
 
 def is_like(name, results):
     """Whether a contestant's picture is like the first contestant's; true if either made none."""
-    reference = results[next(iter(CONTESTANTS))]
-    return not (os.path.exists(results[name]) and os.path.exists(reference)) or psnr(
-        np.load(results[name]), np.load(reference)) >= ALIKE.get(name, ALIKE_FP32)
+    pair = results[next(iter(CONTESTANTS))], results[name]
+    return not all(map(os.path.exists, pair)) or psnr(*map(np.load, pair)) >= ALIKE.get(name, ALIKE_FP32)
 
 
-def print_contestants(reports):
-    """Print the table of contestants, with their medians as multiples of ours too."""
-    columns = [name for name in ('fp32', 'int8') if not reports[name]['left_out']]
-    print('%-44s %8s  %-17s %5s %s' % ('one picture', 'seconds', 'fastest - slowest', 'turns', ' '.join(
-        'x of %s' % name for name in columns)))
-    for report in reports.values():
-        if report['left_out']:
-            print('%-44s left out: %s' % (report['title'], report['left_out']))
-        else:
-            print('%-44s %8.3f  %7.3f - %-7.3f %5d %s' % (
-                report['title'], report['median'], min(report['seconds']), max(report['seconds']),
-                len(report['seconds']), ' '.join(
-                    '%9.2f' % (report['median'] / reports[name]['median']) for name in columns)))
+def psnr(a, b):
+    return 10 * np.log10(255 ** 2 / max(np.mean((a.astype(float) - b) ** 2), 1e-9))
 
 
 def cost_of_command(network, sizes):
@@ -167,13 +140,12 @@ def timed(function, seconds):
 def print_command(rows):
     """Print the table of the whole command's times."""
     for precision in rows:
-        print('%-44s %8s  %7s  %s' % ('upscale.py, %s, from PNG to PNG' % precision, 'seconds', 'engine',
-                                      'microseconds a pixel'))
+        print('%-44s %8s  %7s  %s' % (
+            'upscale.py, %s, from PNG to PNG' % precision, 'seconds', 'engine', 'microseconds a pixel'))
         for row in rows[precision]:
             (width, height), seconds = row['picture'], row['seconds']
-            print('%-44s %8.3f  %7.3f  %.2f' % (
-                '%d x %d to %.1f megapixels' % (width, height, 16 * width * height / 1e6), seconds, row['engine'],
-                1e6 * seconds / (width * height)))
+            title = '%d x %d to %.1f megapixels' % (width, height, 16 * width * height / 1e6)
+            print('%-44s %8.3f  %7.3f  %.2f' % (title, seconds, row['engine'], 1e6 * seconds / (width * height)))
 
 
 def network_of(path):
@@ -191,10 +163,6 @@ def network_of(path):
 def photograph(height, width):
     """A photograph from scikit-image's wheel, resized: uint8 [height, width, 3]."""
     return bicubic_resize(read_image(embedded('coffee.png')[0]), width, height)
-
-
-def psnr(a, b):
-    return 10 * np.log10(255 ** 2 / max(np.mean((a.astype(float) - b) ** 2), 1e-9))
 
 
 # Our contestants
@@ -224,6 +192,6 @@ def ours(precision):
 if __name__ == '__main__':
     if sys.argv[1:2] and sys.argv[1] in CONTESTANTS:
         set_threads(int(os.environ['OMP_NUM_THREADS']))
-        serve({'paddle-stock': stock, 'fp32': ours('fp32'), 'int8': ours('int8')})
+        contestant.enlarge({'paddle-stock': stock, 'fp32': ours('fp32'), 'int8': ours('int8')})
     else:
         sys.exit(command.run(main))

@@ -1,7 +1,6 @@
 """The import of Paddle: write `from cli.paddle_setup import fluid` instead of `from paddle import fluid`.
 
-This module sets the flags that Paddle reads when it is loaded, imports Paddle without its messages, and lets it
-compute with all cores.
+It sets the flags that Paddle reads when it is loaded, imports it without its messages, and gives it all cores.
 """
 import contextlib
 import io
@@ -48,8 +47,7 @@ def without(module):
 def import_paddle():
     """Return paddle.fluid. If the import fails, end the process with one line that says what to install.
 
-    paddle.dataset.sentiment, a data set of film reviews, is left out: it imports nltk and SciPy's statistics, which
-    take a third of the time of the whole import.
+    paddle.dataset.sentiment is left out: it imports nltk and SciPy's statistics, a third of the time of the import.
     """
     for name, value in FLAGS.items():
         os.environ.setdefault(name, value)

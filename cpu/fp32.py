@@ -6,10 +6,9 @@ from cpu.inference_graph import Graph, body, body_reach, tail
 from cpu.tiles import windows
 from data_utils import SCALE
 
-# How many pixels of t_image the second part of G takes at once. With 256 channels at twice the size each needs about
-# 7 kB, so this many need no more memory than the first part needs for a tile.
+# How many pixels of t_image the second part of G takes at once, but at least how many rows. With 256 channels at twice
+# the size each pixel needs about 7 kB, so this many need no more memory than the first part needs for a tile.
 TAIL_PIXELS = 2 ** 16
-# In very wide pictures the second part still takes this many rows at once.
 TAIL_ROWS = 32
 
 

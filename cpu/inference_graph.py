@@ -16,8 +16,7 @@ from cli.paddle_setup import fluid
 from layers import BN_EPSILON, persistable_shapes, program_of
 from storage import persistables
 
-# G's convolutions as pairs (weight [F, C, k, k], bias [F]): the first, two for each residual block, the one before
-# the skip connection is added, the two before the pixel shuffles, and `out`.
+# G's convolutions as pairs (weight [F, C, k, k], bias [F]); `blocks` has two of them for each residual block.
 Convolutions = collections.namedtuple('Convolutions', 'first blocks middle up1 up2 out')
 
 
@@ -30,22 +29,27 @@ def variable_shapes():
 def shapes_if_known(network, blocks, filters):
     """variable_shapes of `network`, G with this number of blocks and filters. Cached: it takes a tenth of a second."""
     program = program_of(network, [None, 3, None, None])
-    for place, (found, known) in enumerate(itertools.zip_longest(operations_of(program), known_operations(blocks))):
+    for place, (found, known) in enumerate(itertools.zip_longest(
+            operations_of(program), known_operations(blocks), fillvalue='nothing')):
         if found != known:
             raise UsageError('srgan_g.py: operation %d of G is %s; inference_graph.py, which rewrites G for use, '
                              'expects %s: change convolutions(), body() and tail() there, and Int8Network, to match' % (
-                                 place, described(found), described(known)))
+                                 place, found, known))
     return persistable_shapes(program)
 
 
-# An operation of G. parameter: the name of its first weight, or None. window: (height, width, vertical stride,
-# horizontal stride) of a convolution's filter, or None. reads: the indices of the operations whose outputs it reads, -1
-# for the input.
-Operation = collections.namedtuple('Operation', 'type parameter window reads')
+def operation(op_type, parameter, window, reads):
+    """An operation of G in words.
+
+    parameter: the name of its first weight, or None. window: (height, width, vertical stride, horizontal stride) of a
+    convolution's filter, or None. reads: the indices of the operations whose outputs it reads, -1 for the input.
+    """
+    words = [op_type, parameter, window and '%dx%d with stride %dx%d' % window]
+    return '%s on %s' % (' '.join(filter(None, words)), ' and '.join(map(str, reads)))
 
 
 def operations_of(program):
-    """The Operations of a program, in order."""
+    """The operations of a program, in order."""
     block = program.global_block()
     operations = []
     maker = {}
@@ -55,17 +59,17 @@ def operations_of(program):
         window = (*block.var(op.input('Filter')[0]).shape[2:], *op.attr('strides')) if op.type == 'conv2d' else None
         reads = tuple(maker.get(name, -1) for name in op.input_arg_names if name not in parameters)
         maker.update(dict.fromkeys(op.output_arg_names, len(operations)))
-        operations.append(Operation(
-            op.type, op.input(first)[0] if first else next(iter(parameters), None), window, reads))
+        parameter = op.input(first)[0] if first else next(iter(parameters), None)
+        operations.append(operation(op.type, parameter, window, reads))
     return operations
 
 
 def known_operations(blocks):
-    """The Operations of the G that `convolutions`, `body`, `tail` and int8.Int8Network compute."""
+    """The operations of the G that `convolutions`, `body`, `tail` and int8.Int8Network compute."""
     operations = []
 
     def add(op_type, *reads, parameter=None, window=None):
-        operations.append(Operation(op_type, parameter, window, reads))
+        operations.append(operation(op_type, parameter, window, reads))
         return len(operations) - 1
 
     def conv(x, name, side=3):
@@ -86,19 +90,8 @@ def known_operations(blocks):
     return operations
 
 
-def described(operation):
-    """An Operation in words, 'nothing' for None, which is past the end of the network."""
-    if operation is None:
-        return 'nothing'
-    words = [operation.type, operation.parameter, operation.window and '%dx%d with stride %dx%d' % operation.window]
-    return '%s on %s' % (' '.join(filter(None, words)), ' and '.join(map(str, operation.reads)))
-
-
 def convolutions(network):
-    """G's Convolutions from its variables {name: array}, every batch normalisation folded into its convolution.
-
-    Raises UsageError as variable_shapes does.
-    """
+    """G's Convolutions from its variables {name: array}, with folded batch normalisations. Raises UsageError."""
     variable_shapes()
 
     def conv(name):
@@ -218,13 +211,11 @@ class Graph:
                 attrs['fuse_residual_connection'] = True
         self.append('conv2d', inputs, {'Output': out}, strides=[1, 1], paddings=[weight.shape[2] // 2] * 2,
                     dilations=[1, 1], groups=1, use_mkldnn=True, is_test=True, **attrs)
-        if not self.fused:
-            out = self.add(out, self.weight(bias), axis=1)
-            if relu:
-                out = self.map('relu', out)
-            if residual is not None:
-                out = self.add(out, residual)
-        return out
+        if self.fused:
+            return out
+        out = self.add(out, self.weight(bias), axis=1)
+        out = self.map('relu', out) if relu else out
+        return out if residual is None else self.add(out, residual)
 
     def conv_transpose(self, x, weight, padding):
         """Transposed convolution of stride 2 without a bias. oneDNN computes it only if `is_test` is set."""
@@ -253,10 +244,7 @@ def body(graph, t_image, layers):
     skip = n = graph.conv(t_image, *layers.first, relu=True)
     for first, second in layers.blocks:
         nn = graph.conv(n, *first, relu=True)
-        if n is skip:
-            n = graph.add(n, graph.conv(nn, *second))
-        else:
-            n = graph.conv(nn, *second, residual=n)
+        n = graph.add(n, graph.conv(nn, *second)) if n is skip else graph.conv(nn, *second, residual=n)
     return graph.conv(n, *layers.middle, residual=skip)
 
 

@@ -3,11 +3,13 @@
     python docs/draw_layout.py      brings docs/layout.md up to date
 """
 import ast
+import glob
 import os
 import re
 
+import networkx
+
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-PAGE = os.path.join(ROOT, 'docs', 'layout.md')
 ROOMS = ('training', 'measuring', 'pictures', 'cpu', 'storage', 'cli', 'figures')
 # Every module may import these.
 EVERYBODYS = ('cli.command', 'cli.paddle_setup')
@@ -22,12 +24,9 @@ SUBJECTS = {'Commands': COMMANDS, 'training/ and recipes.py': ('recipes',), 'mea
 
 def modules():
     """{module: its path}, a module of a room as 'room.module'; without the script in figures/."""
-    found = {name[:-len('.py')]: name for name in sorted(os.listdir(ROOT)) if name.endswith('.py')}
-    for room in ROOMS:
-        found.update(('%s.%s' % (room, name[:-len('.py')]), os.path.join(room, name))
-                     for name in sorted(os.listdir(os.path.join(ROOT, room)))
-                     if name.endswith('.py') and name not in ('__init__.py', 'draw_comparison.py'))
-    return found
+    paths = [name for room in ('', *ROOMS) for name in sorted(glob.glob(os.path.join(ROOT, room, '*.py')))]
+    return {os.path.relpath(path, ROOT)[:-len('.py')].replace(os.sep, '.'): os.path.relpath(path, ROOT)
+            for path in paths if os.path.basename(path) not in ('__init__.py', 'draw_comparison.py')}
 
 
 def imports():
@@ -52,24 +51,9 @@ def named(tree):
 
 def subject_of(module):
     """The subject under which a module is drawn."""
-    room = module.partition('.')[0] if '.' in module else None
+    room = module.rpartition('.')[0]
     return next(subject for subject, on_top in SUBJECTS.items()
                 if module in on_top or room and subject.startswith(room + '/'))
-
-
-def reached(graph, module):
-    """A module with all that it imports, and that those import."""
-    found, front = set(), {module}
-    while front:
-        found |= front
-        front = set().union(*(graph[other] for other in front)) - found
-    return found
-
-
-def reduced(graph):
-    """The graph without the arrows that others imply: from one to the next and on to the one after."""
-    return {module: {other for other in others if not any(other in reached(graph, third) for third in others - {other})}
-            for module, others in graph.items()}
 
 
 def drawing():
@@ -96,16 +80,24 @@ def subjects_graph(graph):
 
 
 def arrows(graph, form):
-    return [form % (module, ' & '.join(sorted(others))) for module, others in reduced(graph).items() if others]
+    """The lines of {module: other modules}, without the arrows that others imply."""
+    graph = networkx.transitive_reduction(networkx.DiGraph(graph))
+    return [form % (module, ' & '.join(sorted(graph[module]))) for module in graph if graph[module]]
 
 
-def with_drawing(page):
-    """The text of layout.md with the drawing as the imports have it now."""
-    return re.sub('```mermaid.*?```', drawing(), page, flags=re.DOTALL)
+def with_drawing(page, drawing):
+    """The text of a page with another drawing."""
+    return re.sub('```mermaid.*?```', drawing, page, flags=re.DOTALL)
+
+
+def redraw(name, drawing):
+    """Replace the drawing of a page of docs/."""
+    path = os.path.join(ROOT, 'docs', name)
+    with open(path, encoding='utf-8') as file:
+        page = file.read()
+    with open(path, 'w', encoding='utf-8') as file:
+        file.write(with_drawing(page, drawing))
 
 
 if __name__ == '__main__':
-    with open(PAGE, encoding='utf-8') as file:
-        page = file.read()
-    with open(PAGE, 'w', encoding='utf-8') as file:
-        file.write(with_drawing(page))
+    redraw('layout.md', drawing())

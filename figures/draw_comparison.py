@@ -41,7 +41,7 @@ def main():
     height = TITLE + len(ROWS) * (PANEL + CAPTION + GAP)
     figure = plt.figure(figsize=(width / FIGURE_DPI, height / FIGURE_DPI), dpi=FIGURE_DPI)
     for row, (name, corner) in enumerate(ROWS):
-        lr, hr = pair(embedded(name)[0])
+        lr, hr = pairs.read_pair(pairs.Pair(name, embedded(name)[0], None))
         images = {'Bicubic': pairs.enlarge_bicubic(lr)}
         images.update((title, upscale(lr, model)) for title, model in models.items())
         box = corner + tuple(place + DETAIL for place in corner)
@@ -49,17 +49,12 @@ def main():
                   ('Low resolution', lr.repeat(4, 0).repeat(4, 1), '')]
         panels += [(title, image, '%.2f dB, LPIPS %.3f' % (metrics.psnr_y(image, hr), measure(image, hr)))
                    for title, image in images.items()]
-        panels += [('Original', hr, '')]
+        panels.append(('Original', hr, ''))
         bottom = height - TITLE - (row + 1) * (PANEL + CAPTION + GAP) + CAPTION
         for column, (title, image, caption) in enumerate(panels):
             show_panel(figure, image if column == 0 else image[box[1]:box[3], box[0]:box[2]],
                        GAP + column * (PANEL + GAP), bottom, PANEL, title if row == 0 else '', caption, title_size=12)
     figure.savefig(PICTURE, dpi=FIGURE_DPI)
-
-
-def pair(path):
-    """A photograph -> (lr uint8 [h, w, 3], hr uint8 [4h, 4w, 3]), reduced by bicubic as in evaluate.py."""
-    return pairs.read_pair(pairs.Pair(os.path.basename(path), path, None))
 
 
 if __name__ == '__main__':

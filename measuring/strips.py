@@ -25,16 +25,14 @@ def save_strip(path, lr, hr, images, scores):
     lr: uint8 RGB [H, W, 3]; hr: uint8 RGB [4H, 4W, 3]; images: {method: uint8 RGB [4H, 4W, 3]}; scores: a SCORES dict
     (see report) for each method.
     """
-    tiles = [('low resolution', '%d x %d' % lr.shape[1::-1], lr.repeat(SCALE, 0).repeat(SCALE, 1))]
-    tiles += [(method, caption(score), image) for (method, image), score in zip(images.items(), scores)]
-    tiles += [('original', '%d x %d' % hr.shape[1::-1], hr)]
+    tiles = [('low resolution', '%d x %d' % lr.shape[1::-1], lr.repeat(SCALE, 0).repeat(SCALE, 1)),
+             *((method, caption(score), image) for (method, image), score in zip(images.items(), scores)),
+             ('original', '%d x %d' % hr.shape[1::-1], hr)]
     left, top, right, bottom = box = find_detail(hr, images['bicubic'])
     side = DETAIL * ZOOM
     columns = math.ceil(len(tiles) / 2)
     height = 2 * (side + LABEL) + GAP
-
     whole = framed(hr, box, min((height - LABEL) / hr.shape[0], 1.2 * height / hr.shape[1]))
-
     strip = Image.new('RGB', (whole.width + columns * (GAP + side), height), 'white')
     paste(strip, (0, 0), whole, 'original', 'framed: the detail')
     for i, (name, text, image) in enumerate(tiles):

@@ -64,8 +64,7 @@ def save_network(directory, variables, about=None):
     `about`, a value for json, is written beside them as about.json. Raises RunError if the network cannot be written
     or has values that are not finite; the earlier network then stays.
     """
-    new = directory + '.new'
-    old = directory + '.old'
+    new, old = directory + '.new', directory + '.old'
     shutil.rmtree(new, ignore_errors=True)
     with saving(directory):
         try:
@@ -97,12 +96,18 @@ def load_network(path, shapes):
     """Read a network -> its variables {name: array}. `path`: a directory of Paddle's persistables, or a .npz.
 
     `shapes` {name: shape} lists the variables to read. Other files in the directory are ignored; the article's own
-    code saves some. Everything is checked before anything is returned: against the manifest if the directory has one,
-    else against each file's own header and length. Raises UsageError for the first variable that is missing or wrong.
+    code saves some. Everything is checked: against the manifest if the directory has one, else against each file's own
+    header and length. Raises UsageError for the first variable that is missing or wrong.
     """
-    settle(path)
+    if not os.path.exists(path) and os.path.isdir(path + '.old'):
+        # A writer was stopped between its two renames.
+        os.rename(path + '.old', path)
     if os.path.isfile(path) and path.endswith('.npz'):
-        found = load_npz(path)
+        try:
+            with np.load(path) as archive:
+                found = {name: archive[name] for name in archive.files}
+        except (zipfile.BadZipFile, ValueError, OSError) as error:
+            raise UsageError('%s is damaged: %s' % (path, error))
     elif os.path.isdir(path):
         found = load_directory(path, shapes)
     else:
@@ -118,14 +123,6 @@ def load_network(path, shapes):
     return {name: found[name] for name in shapes}
 
 
-def load_npz(path):
-    try:
-        with np.load(path) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (zipfile.BadZipFile, ValueError, OSError) as error:
-        raise UsageError('%s is damaged: %s' % (path, error))
-
-
 def load_directory(directory, shapes):
     try:
         with open(os.path.join(directory, MANIFEST)) as file:
@@ -136,24 +133,18 @@ def load_directory(directory, shapes):
         raise UsageError('%s is damaged' % os.path.join(directory, MANIFEST))
     found = {}
     for name in shapes:
+        path = persistables.path_of(directory, name)
         try:
-            with open(persistables.path_of(directory, name), 'rb') as file:
+            with open(path, 'rb') as file:
                 data = file.read()
+            found[name] = persistables.decode(data, path)
         except FileNotFoundError:
             continue
-        try:
-            found[name] = persistables.decode(data, persistables.path_of(directory, name))
         except persistables.FormatError as error:
             raise UsageError(str(error))
         if manifest and manifest.get(name) != entry_of(found[name], data):
-            raise UsageError('%s is damaged: it differs from %s' % (persistables.path_of(directory, name), MANIFEST))
+            raise UsageError('%s is damaged: it differs from %s' % (path, MANIFEST))
     return found
-
-
-def settle(directory):
-    """Restore the earlier network if a writer was stopped between its two renames."""
-    if not os.path.exists(directory) and os.path.isdir(directory + '.old'):
-        os.rename(directory + '.old', directory)
 
 
 def entry_of(array, data):

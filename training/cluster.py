@@ -4,8 +4,7 @@ Each trainer computes the gradients of its part of every batch, and the mean of 
 
 On CPUs parameter servers make the update: `fluid.DistributeTranspiler`, in its synchronous mode, rewrites the three
 training programs. Every server keeps a slice of each network, with Adam's moments for it, takes the gradients, updates
-the slice and sends it back. A trainer still has all of G, D and their statistics in its scope, so trainer 0 alone
-writes files, samples and figures, exactly as on one machine.
+the slice and sends it back. A trainer still has all of G and D in its scope, so trainer 0 alone writes files.
 
 On GPUs NCCL computes the mean of the gradients, and every trainer updates its own copy of the networks.
 """
@@ -32,10 +31,9 @@ from training.stages import STEPS
 # Each program has its own servers. They listen at the port of --servers plus this number.
 PORTS = {'init_g': 0, 'd': 100, 'g': 200}
 # With each update a trainer sends the servers two numbers: how many updates it has made, or DONE, and whether it was
-# asked to stop.
+# asked to stop. ALL_MESSAGES is the sum of all trainers' messages at the time of the update.
 MESSAGE = 'message_%d'
 DONE = -1
-# The sum of all messages at the time of the update. A single message may have changed since, if its trainer is ahead.
 ALL_MESSAGES = 'messages'
 # The variable with a server's checksums of the settings that all processes must share.
 CHECKSUMS = 'checksums'
@@ -45,8 +43,7 @@ PR_SET_PDEATHSIG = 1
 
 def checksums(settings, position):
     """{name: checksum} of the settings that all processes must share; `position`: the run's as a dict, or None."""
-    names = [*RECIPE_SETTINGS, 'init_d', 'seed', 'warm_up', 'd_updates', 'label_smoothing', 'servers',
-             'trainers']
+    names = [*RECIPE_SETTINGS, 'init_d', 'seed', 'warm_up', 'd_updates', 'label_smoothing', 'servers', 'trainers']
     values = {name: getattr(settings, name) for name in names}
     values['resume'] = [position[name] for name in ('stage', 'epoch', 'update')] if position else None
     return {name: zlib.crc32(repr(value).encode()) for name, value in values.items()}
@@ -54,8 +51,8 @@ def checksums(settings, position):
 
 def addresses(settings, name):
     """The addresses, 'HOST:PORT', of the servers of program `name`."""
-    parts = [server.rsplit(':', 1) for server in settings.servers]
-    return ['%s:%d' % (host, int(port) + PORTS[name]) for host, port in parts]
+    return ['%s:%d' % (host, int(port) + PORTS[name])
+            for host, port in (server.rsplit(':', 1) for server in settings.servers)]
 
 
 def transpiled(settings, built, name):
@@ -323,8 +320,8 @@ def serve(settings, position):
     Ctrl-C in a terminal reaches all its processes, and the trainers need the server for their last save. So the first
     Ctrl-C does not end the server, but a second one does, and SIGTERM ends it at once.
 
-    Each program is served by its own process, because several of Paddle's servers in one process disturb each other.
-    Raises RunError if one of them cannot listen, or waits too long for a trainer.
+    Each program has its own process, because several of Paddle's servers in one process disturb each other. Raises
+    RunError if one of them cannot listen, or waits too long for a trainer.
     """
     # Block the signals before Paddle installs its own handlers.
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP)
@@ -411,8 +408,7 @@ def in_plain_layout(block):
 def line_for_abort(line):
     """If Paddle aborts the process, print the error `line` and exit with code 1.
 
-    On a failed connection, a thread of Paddle's prints a C++ stack trace and calls abort(). The stack trace is hidden;
-    Python's own errors are still shown.
+    On a failed connection, a thread of Paddle's prints a C++ stack trace, which is hidden here, and calls abort().
     """
     global kept_handler
     if sys.stderr.fileno() == 2:

@@ -1,7 +1,6 @@
 """Processes that read pictures and cut training crops while the Executor computes.
 
-A reader is a process that runs this module: it reads tasks from its standard input and writes the answers to its
-standard output.
+A reader is a process that runs this module: it reads tasks from its standard input and writes answers to its output.
 """
 import concurrent.futures
 import contextlib
@@ -62,8 +61,7 @@ class Reader:
     """A handle to a reader's process."""
 
     def __init__(self):
-        # Ctrl-C reaches all processes of a terminal, but only this process should react to it. The reader inherits the
-        # blocked signals.
+        # Ctrl-C reaches all processes of a terminal; the reader inherits the blocked signals.
         earlier = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
         try:
             self.process = subprocess.Popen([sys.executable, '-m', __name__], cwd=ROOT, stdin=subprocess.PIPE,
@@ -97,10 +95,9 @@ class ReaderDied(Exception):
 class Readers:
     """A pool of `count` readers for the pictures `paths`; by default a reader for each core, at most MOST_READERS.
 
-    The readers end with the `with` block, or with this process, however it ends.
-
-    If a picture turns out to be unreadable during the run, `warn` is called once with its name, and the next picture
-    takes its place. If a reader dies, `warn` is called, a new reader takes its place, and the task is repeated.
+    The readers end with the `with` block, or with this process, however it ends. If a picture cannot be read any more,
+    `warn` is called once with its name, and the next picture takes its place. If a reader dies, `warn` is called, a new
+    reader takes its place, and the task is repeated.
     """
 
     def __init__(self, paths, count, warn):

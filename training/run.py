@@ -21,9 +21,8 @@ from storage.files import lock
 from training import cluster
 from training.stages import STEPS, Position
 
-STATE = 'state.npz'
 BEST = 'best_g'
-MODEL_FILES = ('settings.json', STATE, 'g_models*', 'd_models*', BEST + '*')
+MODEL_FILES = ('settings.json', 'state.npz', 'g_models*', 'd_models*', BEST + '*')
 OUTPUT_FILES = ('epoch_*.jpg', 'log.csv', 'curves.png', 'results.png', 'results.html', 'visualdl')
 
 
@@ -36,7 +35,6 @@ class Run:
 
     def __init__(self, settings):
         self.settings = settings
-        self.state_file = os.path.join(settings.models, STATE)
         place = choose_place(settings.device)
         on_cpu = isinstance(place, fluid.CPUPlace)
         if settings.amp and on_cpu:
@@ -54,15 +52,17 @@ class Run:
         self.vgg_names = set()
         self.load_vgg19()
 
-        state = checkpoint.load_state(self.state_file) if has_state(settings) else None
-        if not state:
+        variables, position = load_state(settings)
+        if not position:
             for start, name in ((settings.init_g, 'g_models'), (settings.init_d, 'd_models')):
                 if start:
                     self.set(checkpoint.load_network(networks.find(start), self.networks[name]))
         self.average = Average(settings.ema, dict(self.get(self.networks['g_models']))) if settings.ema else None
-        saved = self.restore(*state) if state else None
-        self.position = Position(**(saved or {}))
-        self.cluster = cluster.join(settings, self.programs, self.exe, self.scope, saved)
+        if position and self.average:
+            self.average.restore(variables)
+        self.set({name: array for name, array in variables.items() if not name.startswith(Average.PREFIX)})
+        self.position = Position(**(position or {}))
+        self.cluster = cluster.join(settings, self.programs, self.exe, self.scope, position)
 
     def load_vgg19(self):
         """Load VGG19's weights up to the coarsest map that the content loss or D needs."""
@@ -80,13 +80,6 @@ class Run:
             coarsest = max(maps, key=vgg19.OUTPUTS.index)
             vgg19.load(self.scope, weights, coarsest)
             self.vgg_names = set(vgg19.parameter_shapes(coarsest))
-
-    def restore(self, variables, position):
-        """Set the variables of a saved state; return its position, a dict."""
-        if self.average:
-            self.average.restore(variables)
-        self.set({name: array for name, array in variables.items() if not name.startswith(Average.PREFIX)})
-        return position
 
     def set(self, variables):
         for name, array in variables.items():
@@ -134,14 +127,10 @@ class Run:
         return itertools.chain(self.get(sorted(names)), self.average.state() if self.average else ())
 
     def save(self, stage):
-        """Save the networks, for use, and the training state, for --resume.
-
-        The state is one file and does not need the directories of the networks. If there are several trainers, only the
-        first one saves.
-        """
+        """Save the networks, for use, and the state, for --resume, which does not need them. Only trainer 0 saves."""
         if self.settings.trainer_id:
             return
-        checkpoint.save_state(self.state_file, self.state(stage), vars(self.position))
+        checkpoint.save_state(state_file(self.settings), self.state(stage), vars(self.position))
         self.save_network('g_models', self.generator().items())
         if self.average:
             self.save_network('g_models_raw', self.get(self.networks['g_models']))
@@ -163,14 +152,19 @@ class Run:
                                           main_program=sample.program, program_only=True)
 
 
-def has_state(settings):
-    """Whether --resume is given and the run has saved a state."""
-    return settings.resume and os.path.exists(os.path.join(settings.models, STATE))
+def state_file(settings):
+    return os.path.join(settings.models, 'state.npz')
+
+
+def load_state(settings):
+    """The saved state of the run to resume, (variables, position); ({}, None) for a new run or if nothing is saved."""
+    path = state_file(settings)
+    return checkpoint.load_state(path) if settings.resume and os.path.exists(path) else ({}, None)
 
 
 def saved_position(settings):
-    """The saved position of the run to resume, as a dict; None for a new run or if nothing has been saved."""
-    return checkpoint.load_state(os.path.join(settings.models, STATE))[1] if has_state(settings) else None
+    """The position in the saved state of the run to resume, a dict; None as in load_state."""
+    return load_state(settings)[1]
 
 
 class Average:
@@ -201,19 +195,16 @@ class Average:
     def restore(self, variables):
         """Continue from the variables of a saved state; if they have no average, start from the network in them."""
         kept = {name[len(self.PREFIX):]: array for name, array in variables.items() if name.startswith(self.PREFIX)}
-        if kept:
-            self.updates = kept.pop('updates').item()
-            self.variables = kept
-        else:
-            self.variables = {name: variables[name] for name in self.variables}
+        self.updates = kept.pop('updates').item() if kept else 0
+        self.variables = kept or {name: variables[name] for name in self.variables}
 
 
 @contextlib.contextmanager
 def own_folders(settings):
     """A context that locks the run's two folders for this process.
 
-    If a new run finds files of another run in them, it removes these files if --overwrite is given. Raises UsageError
-    if it is not given, or if another process has locked a folder.
+    A new run with --overwrite removes the files of another run from them. Raises UsageError if there are such files and
+    --overwrite is not given, or if another process has locked a folder.
     """
     locks = [lock(settings.models), lock(settings.output)]
     if not settings.resume:

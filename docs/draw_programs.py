@@ -27,9 +27,11 @@ PROGRAMS = ('init_g', 'd', 'g', 'sample')
 CHAINS = {
     'init_g': ('Pre-training', 't_image > G > G(t_image) > l_g_pix', 't_target_image > l_g_pix'),
     'd': ('Adversarial training: D', 't_image > G > G(t_image) > D > l_d_fake', 'D > d_fake', 'D > d_real',
+          'D > d_told',
           't_target_image > D > l_d_real'),
-    'g': ('Adversarial training: G', 't_target_image > l_g_pix', 't_image > G > G(t_image) > l_g_pix > g_loss',
-          'G(t_image) > D > l_g_gan > g_loss', 'G(t_image) > VGG19 > l_g_percep > g_loss', 'vgg19_input > VGG19')}
+    'g': ('Adversarial training: G', 't_target_image > l_g_pix', 't_target_image > D',
+          't_image > G > G(t_image) > l_g_pix > g_loss', 'G(t_image) > D > l_g_gan > g_loss',
+          'G(t_image) > VGG19 > l_g_percep > g_loss', 'vgg19_input > VGG19')}
 STYLES = ['    classDef updated fill:#333333,stroke:#333333,color:#ffffff',
           '    classDef frozen stroke:#333333,stroke-width:2px,stroke-dasharray:5 4']
 

@@ -183,11 +183,11 @@ def test_what_a_run_leaves_is_described(run, data, tmp_path):
 
 def test_the_learning_rate_is_set_from_outside_and_counts_nothing(monkeypatch):
     monkeypatch.setattr(srgan_g, 'RESIDUAL_BLOCKS', 1)
-    for step in programs.build(32, Objective('mse', 1e-3), 0, programs.AdamOptions(on_cpu=False))[1:4]:
-        operations = step.program.global_block().ops
-        rates = {op.input('LearningRate')[0] for op in operations if op.type == 'adam'}
-        assert rates == {programs.LEARNING_RATE}
-        assert not [op for op in operations if programs.LEARNING_RATE in op.output_arg_names or op.type == 'increment']
+    built = programs.build(32, Objective('mse', 1e-3), 0, programs.AdamOptions(on_cpu=False))
+    for name, rate in (('init_g', 'learning_rate'), ('d', 'learning_rate_d'), ('g', 'learning_rate')):
+        operations = getattr(built, name).program.global_block().ops
+        assert {op.input('LearningRate')[0] for op in operations if op.type == 'adam'} == {rate}
+        assert not [op for op in operations if rate in op.output_arg_names or op.type == 'increment']
 
 
 def after_import(words, **variables):

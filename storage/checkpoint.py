@@ -123,6 +123,15 @@ def load_network(path, shapes):
     return {name: found[name] for name in shapes}
 
 
+def about(path):
+    """What was saved about a network as its `about`; {} if nothing was."""
+    try:
+        with open(os.path.join(path, ABOUT)) as file:
+            return json.load(file)
+    except (OSError, ValueError):
+        return {}
+
+
 def load_directory(directory, shapes):
     try:
         with open(os.path.join(directory, MANIFEST)) as file:

@@ -25,7 +25,8 @@ def test_a_run_leaves_samples_log_curves_and_networks(run, data, tmp_path, monke
 
     lines = [line for line in result.out.splitlines() if line.startswith('[*]')]
     assert re.match(r'\[\*\] Epoch_init: \[ 1/ 2\] time: \d+\.\d{4}s, mse: \d+\.\d{8}, psnr: \d+\.\d\d dB$', lines[0])
-    assert re.match(r'\[\*\] Epoch: \[ 2/ 2\] time: \d+\.\d{4}s, d_loss: \d+\.\d{8} g_loss: \d+\.\d{8}, psnr', lines[3])
+    assert re.match(r'\[\*\] Epoch: \[ 2/ 2\] time: \d+\.\d{4}s, d_loss: \d+\.\d{8} g_loss: \d+\.\d{8}, '
+                    r'told apart: \d+ %, psnr', lines[3])
     assert 'recipe scratch' in result.out and 'epoch_updates       3  (recipe: ' in result.out
     assert 'models/g_models' in result.out.splitlines()[-1] and 'output/epoch_*.jpg' in result.out.splitlines()[-1]
 
@@ -34,7 +35,7 @@ def test_a_run_leaves_samples_log_curves_and_networks(run, data, tmp_path, monke
     assert set(os.listdir(str(output))) == samples | {'log.csv', 'curves.png', '.lock'}
     for name in samples:
         assert Image.open(str(output / name)).size == ((30, 28) if '_96' in name else (120, 112)), name
-    assert Image.open(str(output / 'curves.png')).size == (1200, 840)
+    assert Image.open(str(output / 'curves.png')).size == (1200, 1260)
 
     rows = log_of(output)
     assert [(row['stage'], row['epoch'], row['update']) for row in rows] == [
@@ -43,8 +44,8 @@ def test_a_run_leaves_samples_log_curves_and_networks(run, data, tmp_path, monke
         filled = {name for name, value in row.items() if value}
         common = {'stage', 'epoch', 'update', 'l_g_pix', 'psnr_y', 'learning_rate', 'seconds', 'waited',
                   'pictures_per_second'}
-        assert filled == common | (
-            {'l_g_gan', 'g_loss', 'l_d_real', 'l_d_fake', 'd_real', 'd_fake'} if row['stage'] == 'gan' else set())
+        assert filled == (common if row['stage'] == 'init' else common | {
+            'l_g_gan', 'g_loss', 'l_d_real', 'l_d_fake', 'd_real', 'd_fake', 'd_told'})
 
     assert (models / 'g_models' / 'n64s1' / 'c1' / '0.w_0').exists()
     assert (models / 'd_models' / 'h0' / 'c.w_0').exists()
@@ -90,6 +91,28 @@ def test_a_d_to_start_from_is_the_one_that_the_adversarial_training_begins_with(
     assert result.code == 0, result.err
     last = checkpoint.load_directory(str(tmp_path / 'm2' / 'd_models'), ['h0/c.w_0'])
     np.testing.assert_allclose(last['h0/c.w_0'], first['h0/c.w_0'], atol=1e-9)
+
+
+def test_a_run_keeps_its_discriminator(run, data, tmp_path):
+    """The paper's D is saved under its own names, and neither --resume nor --init-d takes it for another one."""
+    assert run('train.py', *QUICK, '--discriminator', 'paper').code == 0
+    assert (tmp_path / 'models' / 'd_models' / 'paper' / 'conv7.w_0').exists()
+    result = run('train.py', '--resume', '--discriminator', 'article')
+    assert result.code == 2 and 'has --discriminator paper and cannot continue with article' in result.err
+    result = run('train.py', *QUICK, '--init-d', 'models/d_models', '--models', 'm2', '--output', 'o2')
+    assert result.code == 2 and result.err.endswith(
+        '--init-d models/d_models holds the discriminator paper and not article; give --discriminator paper\n')
+    assert run('train.py', '--resume', '--n-epoch', '3').code == 0
+
+
+def test_the_learning_rate_of_d_is_its_own(run, data, tmp_path):
+    for name, rate in (('moved', 1e-3), ('frozen', 1e-12)):
+        assert run('train.py', *QUICK, '--learning-rate-d', rate, '--models', name, '--output', 'o_' + name).code == 0
+    moved, frozen = [checkpoint.load_directory(str(tmp_path / name / 'd_models'), ['h0/c.w_0'])['h0/c.w_0']
+                     for name in ('moved', 'frozen')]
+    assert np.abs(moved - frozen).max() > 1e-3
+    rows = [log_of(tmp_path / ('o_' + name)) for name in ('moved', 'frozen')]
+    assert [row['learning_rate'] for row in rows[0]] == [row['learning_rate'] for row in rows[1]]
 
 
 def test_the_same_seed_gives_the_same_run_and_another_one_another(run, data, tmp_path):

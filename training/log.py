@@ -96,7 +96,7 @@ def draw_curves(rows, file):
             axes.axvline(start, color='C1', linewidth=1)
         axes.set(title=title, xlabel='updates', ylabel=unit, yscale='log' if logarithmic and axes.lines else 'linear')
         axes.grid(alpha=0.3)
-        if axes.lines:
+        if axes.get_legend_handles_labels()[0]:
             axes.legend(fontsize='small', framealpha=0.8)
         else:
             axes.text(0.5, 0.5, empty, ha='center', va='center', transform=axes.transAxes,

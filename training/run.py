@@ -56,6 +56,7 @@ class Run:
         if not position:
             for start, name in ((settings.init_g, 'g_models'), (settings.init_d, 'd_models')):
                 if start:
+                    require_same_d(settings, networks.find(start))
                     self.set(checkpoint.load_network(networks.find(start), self.networks[name]))
         self.average = Average(settings.ema, dict(self.get(self.networks['g_models']))) if settings.ema else None
         if position and self.average:
@@ -135,7 +136,8 @@ class Run:
         if self.average:
             self.save_network('g_models_raw', self.get(self.networks['g_models']))
         if stage == 'gan':
-            self.save_network('d_models', self.get(self.networks['d_models']))
+            self.save_network('d_models', self.get(self.networks['d_models']),
+                              {'discriminator': self.settings.discriminator})
 
     def save_best(self, row):
         """Save G, as it is used, as the best so far; `row` is its line in the log, saved with it."""
@@ -165,6 +167,14 @@ def load_state(settings):
 def saved_position(settings):
     """The position in the saved state of the run to resume, a dict; None as in load_state."""
     return load_state(settings)[1]
+
+
+def require_same_d(settings, path):
+    """Raise UsageError if the network to start from is another discriminator than that of the settings."""
+    held = checkpoint.about(path).get('discriminator', settings.discriminator)
+    if held != settings.discriminator:
+        raise UsageError('--init-d %s holds the discriminator %s and not %s; give --discriminator %s' % (
+            path, held, settings.discriminator, held))
 
 
 class Average:

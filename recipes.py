@@ -14,21 +14,24 @@ RECIPES = {
     # Runs both stages in minutes on two cores.
     'demo': dict(
         init_g='srresnet',               # a trained G, so that the time goes into the adversarial stage
-        crop_size=48,                    # small, so that an update takes about a second or two
-        batch_size=16,                   # the paper's
+        crop_size=64,                    # small, so that an update takes about a second or two
+        batch_size=4,                    # as above: each crop gives D thousands of places to judge
         epoch_updates=20,                # so that a line appears every few seconds
         augment=True,                    # eight photographs are few
         lr_resize='bicubic',             # as pretrained/srresnet was trained
         n_epoch_init=3,                  # few, because that G is already trained
         learning_rate_init=1e-4,         # the paper's
         schedule_init='cosine',          # lets the rate fall to zero, however short the stage is
-        n_epoch=4,                       # as many as take minutes
+        n_epoch=10,                      # as many as take minutes
         learning_rate=1e-4,              # the paper's
         schedule='cosine',               # as above
-        content_loss='layers',           # sharpens within few updates
-        discriminator='features',        # learns within a few updates
-        adversarial_weight=0.03,         # in proportion to the larger content loss
-        phase_weight=30000.0,            # few updates need a large weight
+        warm_up=20,                      # D must have learnt something before G follows it
+        content_loss='directions',       # lets textures return within few updates
+        discriminator='features',        # learns within few updates
+        adversarial_weight=0.1,          # about as much as the content loss
+        label_smoothing=0.1,             # keeps D from becoming sure, and its force within bounds
+        phase_weight=9000.0,             # keeps dots down
+        ema=0.9,                         # evens out what single updates do to a picture
         moving_statistics=True),         # srresnet's statistics are right already
     # The demo, but with a new G.
     'scratch': dict(
@@ -44,10 +47,11 @@ RECIPES = {
         n_epoch=2,
         learning_rate=1e-4,
         schedule='constant',
-        content_loss='vgg22',            # the paper's for textures; coarser maps need more updates
-        discriminator='features',        # as above
-        adversarial_weight=1e-3,         # the paper's
-        phase_weight=0.0,
+        content_loss='directions',
+        discriminator='features',
+        adversarial_weight=0.1,
+        label_smoothing=0.1,
+        phase_weight=9000.0,
         moving_statistics=False),        # a new G has no statistics yet
     # The article's training on DIV2K, with a GPU.
     'article': dict(
@@ -66,7 +70,6 @@ RECIPES = {
         content_loss='pool5',
         discriminator='article',
         adversarial_weight=1e-3,
-        phase_weight=0.0,
         moving_statistics=False),
     # Ledig et al. 2017, section 3.2: 1e6 updates, then 1e5 at 1e-4 and 1e5 at 1e-5.
     'paper': dict(
@@ -85,31 +88,35 @@ RECIPES = {
         content_loss='vgg54',
         discriminator='paper',           # figure 4
         adversarial_weight=1e-3,
-        phase_weight=0.0,
         moving_statistics=False),
     # How the networks of pretrained/ were last trained, and a quick way to train an SRGAN on your own pictures.
     'shipped': dict(
         init_g='srresnet',
         crop_size=96,                    # the paper's
-        batch_size=16,                   # the paper's
+        batch_size=4,                    # each crop gives D thousands of places to judge
         epoch_updates=100,               # an epoch in minutes on two cores
         augment=True,
         lr_resize='bicubic',
-        n_epoch_init=10,
-        learning_rate_init=2e-4,         # a high rate, so that G adapts fast to new pictures
+        n_epoch_init=0,                  # srresnet is already trained
+        learning_rate_init=2e-4,         # with --n-epoch-init, a high rate, so that G adapts fast to new pictures
         schedule_init='cosine',
-        n_epoch=40,
+        n_epoch=30,
         learning_rate=1e-4,              # the paper's
         schedule='cosine',
-        content_loss='layers',           # fine maps hold textures in place, coarse maps what they depict
-        discriminator='features',        # textures are what it tells apart
-        adversarial_weight=0.03,         # in proportion to the larger content loss
-        phase_weight=3000.0,             # keeps the dots weaker than those in photographs
+        warm_up=20,                      # D must have learnt something before G follows it
+        content_loss='directions',       # fine maps hold textures in place, coarse maps what they depict
+        discriminator='features',        # tells textures apart from the start
+        adversarial_weight=0.1,          # about as much as the content loss
+        label_smoothing=0.1,             # keeps D from becoming sure, and its force within bounds
+        phase_weight=9000.0,             # keeps dots down
+        ema=0.98,                        # the mean of about 50 updates has less of what single updates do
         moving_statistics=True),         # G is trained with the statistics that it has when used
 }
+# What a recipe that does not name them has: nothing of them.
+OFF = {**{loss.weight: 0.0 for loss in PICTURE_LOSSES}, 'warm_up': 0, 'label_smoothing': 0.0, 'ema': 0.0}
 for recipe in RECIPES.values():
-    for loss in PICTURE_LOSSES:
-        recipe.setdefault(loss.weight, 0.0)
+    for name, value in OFF.items():
+        recipe.setdefault(name, value)
 
 # An option of train.py. name: its name with underscores; default: NO_DEFAULT if a recipe sets the value; arguments:
 # further keyword arguments of ArgumentParser.add_argument.
@@ -155,30 +162,30 @@ OPTIONS = {
         recipe_option('learning_rate', "Adam's learning rate in the adversarial training", type=amount, metavar='X'),
         recipe_option('schedule_init', SCHEDULE_HELP % ' in the pre-training', type=schedule.parse, metavar='S'),
         recipe_option('schedule', 'the same in the adversarial training', type=schedule.parse, metavar='S'),
+        recipe_option('warm_up', 'the learning rate rises from zero over the first N updates of each stage',
+                      type=natural, metavar='N'),
         recipe_option('content_loss', "the loss that keeps G close to the real picture; auto: the recipe's if VGG19's "
                       'weights are found, else mse', choices=('auto', *CONTENT_LOSSES)),
         recipe_option('discriminator', "D: the article's, the paper's, or small ones that see VGG19's features; auto: "
                       "the recipe's if VGG19's weights are found or not needed, else the article's",
                       choices=('auto', *DISCRIMINATORS)),
         recipe_option('adversarial_weight', "weight of the adversarial loss in G's loss", type=amount, metavar='X'),
+        recipe_option('label_smoothing', 'D learns to call real pictures 1 - X (0: 1)',
+                      type=number(float, 0, 'a number from 0 to below 0.5', below=0.5), metavar='X'),
         *[recipe_option(loss.weight, loss.help + ' (0: none)', type=nonnegative, metavar='X')
           for loss in PICTURE_LOSSES],
+        recipe_option('ema', "use the moving average of G's weights with this decay, such as 0.999, for samples, "
+                      'figures and g_models; G itself is then saved as g_models_raw (0: no average)',
+                      type=number(float, 0, 'a number from 0 to below 1', below=1), metavar='X'),
         recipe_option('moving_statistics', "normalise G's maps by the moving statistics, as when G is used, instead of "
                       'by the batch; the statistics do not change', type=switch, metavar='on|off'),
     ),
     'steering': (
         option('init_d', None, 'start from this D, such as an earlier models/d_models. A new D must first catch up '
                'with the D that trained the G to start from', metavar='DIR'),
-        option('warm_up', 0, 'the learning rate rises from zero over the first N updates of each stage', type=natural,
-               metavar='N'),
-        option('ema', 0.0, "use the moving average of G's weights with this decay, such as 0.999, for samples, figures "
-               'and g_models; G itself is then saved as g_models_raw. 0: no average',
-               type=number(float, 0, 'a number from 0 to below 1', below=1), metavar='X'),
         option('learning_rate_d', None, "D's learning rate, if not --learning-rate; it has the same schedule",
                type=amount, metavar='X'),
         option('d_updates', 1, "updates of D for each of G's", type=positive, metavar='N'),
-        option('label_smoothing', 0.0, 'D learns to call real pictures 1 - X',
-               type=number(float, 0, 'a number from 0 to below 0.5', below=0.5), metavar='X'),
         option('clip_gradients', None, "largest norm of each program's gradient as a whole", type=amount, metavar='X'),
         option('val', None, 'measure G on these pictures as evaluate.py does; the best G is kept as models/best_g',
                metavar='DIR'),

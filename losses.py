@@ -95,8 +95,9 @@ PICTURE_LOSSES = (
 )
 
 
-# The adversarial losses, of D's logits of real and generated pictures in pairs: [N, 1], or [N, 1, H, W] with one for
-# each place
+# The adversarial losses
+#
+# Of D's logits of real and generated pictures in pairs: [N, 1], or [N, 1, H, W] with one for each place.
 
 def cross_entropy(logits, label):
     """Mean binary cross-entropy of logits against the same label for all -> a scalar."""

@@ -9,6 +9,7 @@ from data_utils import LR_RESIZES
 from losses import CONTENT_LOSSES, PICTURE_LOSSES
 from srgan_d import DISCRIMINATORS
 from training import schedule
+from training.degradation import DEGRADATIONS
 
 RECIPES = {
     # Runs both stages in minutes on two cores.
@@ -111,9 +112,33 @@ RECIPES = {
         phase_weight=9000.0,             # keeps dots down
         ema=0.98,                        # the mean of about 50 updates has less of what single updates do
         moving_statistics=True),         # G is trained with the statistics that it has when used
+    # How pretrained/photo is made: for pictures that are compressed, noisy or out of focus.
+    'photo': dict(
+        init_g='srresnet',
+        crop_size=96,                    # the paper's
+        batch_size=8,                    # half the paper's, for twice the updates in the time
+        epoch_updates=100,               # an epoch in minutes on two cores
+        augment=True,
+        lr_resize='bicubic',
+        degrade='photo',
+        n_epoch_init=20,                 # G first learns to clean, which it has never done
+        learning_rate_init=2e-4,         # a high rate, so that it learns this soon
+        schedule_init='cosine',
+        n_epoch=20,
+        learning_rate=1e-4,              # the paper's
+        schedule='cosine',
+        warm_up=20,                      # as in shipped, like all that follows
+        content_loss='directions',
+        discriminator='features',
+        adversarial_weight=0.1,
+        label_smoothing=0.1,
+        phase_weight=9000.0,
+        ema=0.98,
+        moving_statistics=True),
 }
 # What a recipe that does not name them has: nothing of them.
-OFF = {**{loss.weight: 0.0 for loss in PICTURE_LOSSES}, 'warm_up': 0, 'label_smoothing': 0.0, 'ema': 0.0}
+OFF = {'degrade': 'none', 'warm_up': 0, 'label_smoothing': 0.0, 'ema': 0.0,
+       **{loss.weight: 0.0 for loss in PICTURE_LOSSES}}
 for recipe in RECIPES.values():
     for name, value in OFF.items():
         recipe.setdefault(name, value)
@@ -158,6 +183,8 @@ OPTIONS = {
         recipe_option('augment', 'flip the crops and turn them by quarters, at random', type=switch, metavar='on|off'),
         recipe_option('lr_resize', "how crops are reduced: with PIL's bicubic, or with the article's OpenCV bilinear",
                       choices=tuple(LR_RESIZES)),
+        recipe_option('degrade', 'what the low resolution then goes through. photo: blur, noise and JPEG by chance, as '
+                      'pictures on phones and web pages', choices=tuple(DEGRADATIONS)),
         recipe_option('learning_rate_init', "Adam's learning rate in the pre-training", type=amount, metavar='X'),
         recipe_option('learning_rate', "Adam's learning rate in the adversarial training", type=amount, metavar='X'),
         recipe_option('schedule_init', SCHEDULE_HELP % ' in the pre-training', type=schedule.parse, metavar='S'),

@@ -56,7 +56,7 @@ def main(argv):
         for name, (old, new) in sorted(changed.items()):
             tell('%s is %s from here on; it was %s' % (
                 run_settings.option(name), run_settings.shown(new), run_settings.shown(old)))
-        sample = data_set.sample_pair(held_out, settings.lr_resize)
+        sample = data_set.sample_pair(held_out, settings.lr_resize, settings.degrade)
         measures = {'psnr_y': psnr_y}
         obstacle = lpips_alex.obstacle(sample[1])
         if obstacle:

@@ -530,9 +530,11 @@ def test_clipping_limits_the_norm_of_a_programs_whole_gradient(step, tiny):
             assert np.allclose(value, factor * free[name], rtol=1e-3, atol=1e-3 * np.abs(free[name]).max()), name
 
 
-def test_16_bits_leave_normalisation_output_and_losses_in_32(tiny):
+@pytest.mark.parametrize('content_loss, discriminator', [('pool5', 'article'), ('directions', 'features')])
+def test_16_bits_leave_normalisation_output_and_losses_in_32(content_loss, discriminator, tiny):
     """Built and looked at: this Paddle computes in 16 bits on a GPU alone."""
-    built = programs.build(CROP, Objective('pool5', 1e-3), 0, programs.AdamOptions(on_cpu=False, amp=True))
+    built = programs.build(CROP, Objective(content_loss, 1e-3, discriminator=discriminator), 0,
+                           programs.AdamOptions(on_cpu=False, amp=True))
     scalings = set()
     for step in built[1:4]:
         block = step.program.global_block()

@@ -3,13 +3,13 @@ import collections
 import json
 import os
 
+import numpy as np
 import PIL
 
 from cli.command import UsageError
 from data_utils import (
     EMBEDDED,
     EMBEDDED_SAMPLE,
-    LR_RESIZES,
     SCALE,
     UnreadableImage,
     embedded,
@@ -18,6 +18,7 @@ from data_utils import (
     short_side,
 )
 from storage.files import replace_text
+from training.degradation import DEGRADATIONS
 
 # Largest side of the sample, the middle part of the held-out picture, in pixels.
 SAMPLE_SIZE = 384
@@ -94,10 +95,10 @@ def short_sides(paths, index=None):
     return {path: entry[2] for path, entry in entries.items()}
 
 
-def sample_pair(path, lr_resize):
+def sample_pair(path, lr_resize, degrade):
     """The middle of the held-out picture, at most 384 x 384 pixels: (lr uint8 [h, w, 3], hr uint8 [4h, 4w, 3])."""
     image = read_image(path)
     height, width = [min(size, SAMPLE_SIZE) // SCALE * SCALE for size in image.shape[:2]]
     top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
     hr = image[top:top + height, left:left + width]
-    return LR_RESIZES[lr_resize](hr, width // SCALE, height // SCALE), hr
+    return DEGRADATIONS[degrade](hr, lr_resize, np.random.RandomState(0)), hr

@@ -35,7 +35,7 @@ def feeds(readers, settings, stage, updates, first=0, vgg_size=None):
     pictures = len(readers)
     part = batch_size // settings.trainers
     how = dict(seed=settings.seed, stage=stage, crop_size=settings.crop_size, augment=settings.augment,
-               lr_resize=settings.lr_resize, vgg_size=vgg_size)
+               lr_resize=settings.lr_resize, degrade=settings.degrade, vgg_size=vgg_size)
     # The pixels of a crop: high resolution, low resolution, and the input of VGG19.
     pixels = settings.crop_size ** 2 + (settings.crop_size // SCALE) ** 2 + (vgg_size or 0) ** 2
     rounds = rounds_a_reading(pictures, 3 * pixels, settings.cache_mb)

@@ -16,14 +16,16 @@ import cv2
 import numpy as np
 
 from cli.command import RunError
-from data_utils import LR_RESIZES, SCALE, UnreadableImage, im_resize, random_crop, random_turn, read_image
+from data_utils import UnreadableImage, im_resize, random_crop, random_turn, read_image
+from training.degradation import DEGRADATIONS
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 MOST_READERS = 4
 NICENESS = 10
 
 
-def training_crop(image, number, seed, stage, crop_size, augment, lr_resize, vgg_size):
+def training_crop(image, number, seed, stage, crop_size, augment, lr_resize, degrade,
+                  vgg_size):
     """Cut crop `number` of a stage from image uint8 [H, W, 3] -> (lr, hr) or, with `vgg_size`, (lr, hr, VGG19's input).
 
     All are uint8 [size, size, 3], with the sizes crop_size / 4, crop_size and vgg_size.
@@ -31,7 +33,8 @@ def training_crop(image, number, seed, stage, crop_size, augment, lr_resize, vgg
     rng = np.random.RandomState((seed, stage, 0, number))
     hr = random_crop(image, crop_size, rng)
     hr = np.ascontiguousarray(random_turn(hr, rng) if augment else hr)
-    lr = LR_RESIZES[lr_resize](hr, crop_size // SCALE, crop_size // SCALE)
+    # Numbers of its own, so that the crops are the same whatever they go through.
+    lr = DEGRADATIONS[degrade](hr, lr_resize, np.random.RandomState((seed, stage, 1, number)))
     return (lr, hr, im_resize(hr, vgg_size, vgg_size)) if vgg_size else (lr, hr)
 
 

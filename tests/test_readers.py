@@ -18,7 +18,7 @@ from training import feeds, health, readers
 
 def settings(**changes):
     return argparse.Namespace(**dict(dict(
-        batch_size=2, crop_size=32, augment=False, lr_resize='bicubic', seed=0, cache_mb=1,
+        batch_size=2, crop_size=32, augment=False, lr_resize='bicubic', degrade='none', seed=0, cache_mb=1,
         trainers=1, trainer_id=0), **changes))
 
 

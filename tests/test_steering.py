@@ -22,7 +22,8 @@ from training import run as runs
 from training.schedule import learning_rate
 
 ALL = ('--ema', '0.9', '--warm-up', '4', '--schedule-init', '10:0.1', '--schedule', 'cosine', '--d-updates', '2',
-       '--label-smoothing', '0.1', '--clip-gradients', '1', '--val', 'val', '--val-every', '2')
+       '--label-smoothing', '0.1', '--learning-rate-d', '3e-4', '--degrade', 'photo', '--clip-gradients', '1',
+       '--val', 'val', '--val-every', '2')
 
 
 @pytest.fixture

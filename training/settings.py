@@ -136,10 +136,11 @@ def check(settings):
     if settings.crop_size % 4:
         raise UsageError('--crop-size %d: must be a multiple of 4, the factor of enlargement' % settings.crop_size)
     check_cluster(settings)
-    # D reduces a crop 256 times, by eight halvings. Its last batch normalisation needs at least two values.
+    # D reduces a crop 256 times, by eight halvings. If its last batch normalisation has one value of a real picture and
+    # one of a generated one, both become 1 and -1, whatever D does.
     if settings.n_epoch and settings.batch_size // settings.trainers * math.ceil(settings.crop_size / 256) ** 2 < 2:
-        raise UsageError('--batch-size %d with crops of up to 256 pixels leaves D only one value to normalise; '
-                         'use --batch-size %d or more' % (settings.batch_size, 2 * settings.trainers))
+        raise UsageError('--batch-size %d with crops of up to 256 pixels leaves D only one value of each kind to '
+                         'normalise; use --batch-size %d or more' % (settings.batch_size, 2 * settings.trainers))
     if settings.patience and not settings.val:
         raise UsageError('--patience %d needs the PSNR on validation pictures: give --val DIR too'
                          % settings.patience)

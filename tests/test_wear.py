@@ -1,0 +1,55 @@
+"""How worn a picture is, by pixels alone."""
+import io
+
+import numpy as np
+import pytest
+from conftest import photograph
+from PIL import Image, ImageDraw
+
+from data_utils import EMBEDDED, EMBEDDED_SAMPLE, bicubic_resize, embedded, read_image
+from pictures.wear import is_worn
+
+
+def jpeg(image, quality, subsampling='4:2:0'):
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, 'JPEG', quality=quality, subsampling=subsampling)
+    return np.asarray(Image.open(file))
+
+
+def reduced(name, side=160):
+    return bicubic_resize(read_image(embedded(name)[0]), side, side)
+
+
+@pytest.mark.parametrize('name', [*EMBEDDED, EMBEDDED_SAMPLE])
+def test_a_photograph_is_worn_once_it_has_been_jpeg(name):
+    image = reduced(name)
+    assert not is_worn(image)
+    assert all(is_worn(jpeg(image, quality, subsampling)) for quality, subsampling in (
+        (95, '4:4:4'), (85, '4:2:0'), (50, '4:2:0'), (30, '4:4:4')))
+
+
+def test_a_cropped_jpeg_is_still_one():
+    image = jpeg(reduced(EMBEDDED_SAMPLE), 75)
+    assert is_worn(image[5:, 2:]) and is_worn(image[1:, 7:])
+
+
+def drawing(side=160):
+    image = Image.new('RGB', (side, side), 'white')
+    draw = ImageDraw.Draw(image)
+    for number in range(8):
+        draw.text((5, 5 + 18 * number), 'Letters and lines %d' % number, fill='black')
+        draw.line((0, 20 * number, side, 170 - 20 * number), fill=(30 * number, 0, 90))
+    return np.asarray(image)
+
+
+def test_what_is_drawn_is_worn_only_as_jpeg():
+    assert not is_worn(drawing()) and is_worn(jpeg(drawing(), 75))
+
+
+@pytest.mark.parametrize('image', [
+    np.full((200, 200, 3), 255, np.uint8), np.zeros((1, 1, 3), np.uint8), photograph(9, 300, 0), photograph(16, 16, 0),
+    # Pixel art.
+    (np.random.RandomState(0).randint(0, 4, (160, 160, 1)) * np.uint8([80, 60, 40])).astype(np.uint8),
+    np.random.RandomState(1).randint(0, 255, (160, 160, 3)).astype(np.uint8)])
+def test_flat_small_and_strange_pictures_are_not(image):
+    assert not is_worn(image)

@@ -78,9 +78,16 @@ def page(title, comparisons, curves=None, settings=None):
     if settings:
         rows = [(name, 'none' if value is None else value) for name, value in settings.items()]
         parts.append('<section><h2>Settings of the run</h2>%s</section>' % table(('setting', 'value'), rows))
+    return document(title, '\n'.join(parts))
+
+
+def document(title, body, head=''):
+    """A page of this title, with the style of all pages, and the script of each `section` in it."""
     with open(TEMPLATE, encoding='utf-8') as file:
         text = file.read()
-    return text.replace('{{title}}', html.escape(title)).replace('{{body}}', '\n'.join(parts))
+    for place, part in (('title', html.escape(title)), ('head', head), ('body', body)):
+        text = text.replace('{{%s}}' % place, part)
+    return text
 
 
 def comparison(name, shown):
@@ -91,25 +98,32 @@ def comparison(name, shown):
     height, width = shown[1].image.shape[:2]
     # Each View gets a share of the bytes, and the timeline one; in base64 four bytes hold three.
     most = MAX_BYTES * 3 / 4 / (len(shown) + 1)
-    data = [(view, data_uri(view.image, most)) for view in shown]
+    images = [(view.label, data_uri(view.image, most)) for view in shown]
     newest = max(i for i, view in enumerate(shown) if view.label != 'High resolution')
 
-    def choice(side, chosen):
-        return '<label>%s <select class="%s">%s</select></label>' % (side.title(), side, ''.join(
-            '<option value="%d"%s>%s</option>' % (i, ' selected' if i == chosen else '', html.escape(view.label))
-            for i, view in enumerate(shown)))
-
-    images = ''.join('<img data-label="%s" alt="%s: %s" src="%s" draggable="false">' % (
-        html.escape(view.label), html.escape(name), html.escape(view.label), uri) for view, uri in data)
     steps = ''.join('<button data-view="%d"><img alt="" src="%s"><span>%s</span></button>' % (
         i, thumbnail(view.image), html.escape(view.label)) for i, view in enumerate(shown) if view.step)
     figures = [(view.label, '%.2f dB' % view.psnr) for view in shown if view.psnr is not None]
-    return COMPARISON % {
-        'name': html.escape(name), 'images': images, 'ratio': '%d / %d' % (width, height),
-        'width': max(min(width, 1024), min(2 * width, 768), 256), 'height': height / width,
-        'left': choice('left', 0), 'right': choice('right', newest),
-        'timeline': '<h3>Timeline</h3><div class="timeline">%s</div>' % steps if steps else '',
-        'figures': '<h3>Figures</h3>' + table(('picture', 'PSNR-Y'), figures) if figures else ''}
+    return section(name, images, newest, width, height, ''.join([
+        '<h3>Timeline</h3><div class="timeline">%s</div>' % steps if steps else '',
+        '<h3>Figures</h3>' + table(('picture', 'PSNR-Y'), figures) if figures else '']))
+
+
+def section(name, images, chosen, width, height, more=''):
+    """The HTML of a slider between any two of the images (label, address), at first the first and the `chosen` one.
+
+    width, height: the images' size in pixels, or that of the largest. more: HTML below the slider.
+    """
+    def choice(side, index):
+        return '<label>%s <select class="%s">%s</select></label>' % (side.title(), side, ''.join(
+            '<option value="%d"%s>%s</option>' % (i, ' selected' if i == index else '', html.escape(label))
+            for i, (label, _) in enumerate(images)))
+
+    return SECTION % {
+        'name': html.escape(name), 'width': width, 'height': height, 'left': choice('left', 0),
+        'right': choice('right', chosen), 'more': more,
+        'images': ''.join('<img data-label="%s" alt="%s: %s" src="%s" draggable="false">' % (
+            html.escape(label), html.escape(name), html.escape(label), address) for label, address in images)}
 
 
 def table(heading, rows):
@@ -153,19 +167,17 @@ def encoded(image, image_format, **options):
     return data.getvalue()
 
 
-COMPARISON = '''<section class="comparison">
+SECTION = '''<section class="comparison" style="--width:%(width)d; --height:%(height)d">
 <h2>%(name)s</h2>
-<div class="stage" style="max-width:min(%(width)dpx, calc(78vh / %(height).4f)); aspect-ratio:%(ratio)s">
+<div class="stage">
 <div class="view" tabindex="0" role="group" aria-label="%(name)s; zoomed, the arrow keys move it">
 <div class="canvas">%(images)s</div></div>
 <div class="divider" aria-hidden="true"><span></span></div>
 <span class="tag tag-left" aria-hidden="true"></span><span class="tag tag-right" aria-hidden="true"></span>
 </div>
-<input class="slider" style="max-width:min(%(width)dpx, calc(78vh / %(height).4f))"
- type="range" min="0" max="100" value="50" step="1">
+<input class="slider" type="range" min="0" max="100" value="50" step="1">
 <div class="controls">%(left)s%(right)s<label>Zoom <select class="zoom">
 <option value="1">1×</option><option value="2">2×</option><option value="4">4×</option><option value="8">8×</option>
 </select></label></div>
-%(timeline)s
-%(figures)s
+%(more)s
 </section>'''

@@ -1,4 +1,5 @@
 """A web page that enlarges pictures in the browser by G, with all its files, for any web server."""
+import functools
 import os
 import shutil
 import tarfile
@@ -8,7 +9,7 @@ from data_utils import SCALE
 from export import onnx_model
 from measuring import html_page
 from storage import download
-from storage.files import replace_file, replace_text
+from storage.files import replace_file
 
 FOLDER = os.path.dirname(os.path.abspath(__file__))
 PACKAGE = 'onnxruntime-web@1.30.0'
@@ -29,25 +30,26 @@ def export(path, folder, strength=None):
     strength: see engine.read. npm fetches the engine. Raises UsageError if `path` does not hold all variables of G or
     npm is not installed, RunError if npm fails, OSError if the folder cannot be written.
     """
-    with tempfile.TemporaryDirectory() as temporary:
-        archive = download.fetch_npm_package(PACKAGE, INTEGRITY, temporary, 'which computes the network in the browser')
-        margin = onnx_model.export(path, os.path.join(folder, 'network.onnx'), strength, as_uint8=True)
+    with tempfile.TemporaryDirectory() as made, tempfile.TemporaryDirectory() as fetched:
+        margin = onnx_model.export(path, os.path.join(made, 'network.onnx'), strength, as_uint8=True)
+        archive = download.fetch_npm_package(PACKAGE, INTEGRITY, fetched, 'which computes the network in the browser')
         with tarfile.open(archive) as package:
             for member, name in ENGINE.items():
-                with package.extractfile(member) as content:
-                    replace_file(os.path.join(folder, name), lambda file: shutil.copyfileobj(content, file))
-    for name in SCRIPTS:
-        replace_text(os.path.join(folder, name), read(name))
-    replace_text(os.path.join(folder, 'index.html'), html_page.document('Enlarge photographs', body(margin), POLICY))
+                with package.extractfile(member) as content, open(os.path.join(made, name), 'wb') as file:
+                    shutil.copyfileobj(content, file)
+        for name in SCRIPTS:
+            shutil.copy(os.path.join(FOLDER, name), made)
+        with open(os.path.join(made, 'index.html'), 'w', encoding='utf-8') as file:
+            file.write(html_page.document('Enlarge photographs', body(margin), POLICY))
+        os.makedirs(folder, exist_ok=True)
+        for name in os.listdir(made):
+            with open(os.path.join(made, name), 'rb') as content:
+                replace_file(os.path.join(folder, name), functools.partial(shutil.copyfileobj, content))
 
 
 def body(margin):
     """The page's HTML: where the picture is dropped, the bar, and the slider. margin: of the network's tiles."""
     views = [(label, 'data:,') for label in ('Low resolution', 'Interpolated by the browser', 'Generated')]
     section = html_page.section('Your picture', views, len(views) - 1, SCALE, SCALE)
-    return read('page_body.html').replace('{{margin}}', str(margin)).replace('{{section}}', section)
-
-
-def read(name):
-    with open(os.path.join(FOLDER, name), encoding='utf-8') as file:
-        return file.read()
+    with open(os.path.join(FOLDER, 'page_body.html'), encoding='utf-8') as file:
+        return file.read().replace('{{margin}}', str(margin)).replace('{{section}}', section)

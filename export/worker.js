@@ -18,12 +18,12 @@ onmessage = async ({data: {data, width, height}}) => {
 
 function without_alpha(rgba) {
   const rgb = new Uint8Array(rgba.length / 4 * 3);
-  for (let i = 0, j = 0; i < rgba.length; i += 4, j += 3) [rgb[j], rgb[j + 1], rgb[j + 2]] = [rgba[i], rgba[i + 1], rgba[i + 2]];
+  for (let from = 0, to = 0; from < rgba.length; from++) if (from % 4 < 3) rgb[to++] = rgba[from];
   return rgb;
 }
 
 function with_alpha(rgb) {
-  const rgba = new Uint8ClampedArray(rgb.length / 3 * 4).fill(255);
-  for (let i = 0, j = 0; j < rgb.length; i += 4, j += 3) [rgba[i], rgba[i + 1], rgba[i + 2]] = [rgb[j], rgb[j + 1], rgb[j + 2]];
+  const rgba = new Uint8ClampedArray(rgb.length / 3 * 4);
+  for (let from = 0, to = 0; to < rgba.length; to++) rgba[to] = to % 4 < 3 ? rgb[from++] : 255;
   return rgba;
 }

@@ -38,11 +38,12 @@ def fetch_package(requirement, folder, about):
 def fetch_npm_package(package, integrity, folder, about):
     """Download the archive of one package, 'NAME@VERSION', into the empty `folder`, from npm's registry -> its path.
 
-    integrity: 'sha512-...', as npm writes it. Raises UsageError if npm is not installed, RunError if it fails or the
-    archive is another one; the message has `about`, which says what the package is needed for.
+    npm keeps a copy in its cache, so a second call needs no network. integrity: 'sha512-...', as npm writes it. Raises
+    UsageError if npm is not installed, RunError if npm fails or the archive is another one; the message has `about`,
+    which says what the package is needed for.
     """
     try:
-        npm = subprocess.run(['npm', 'pack', package, '--ignore-scripts', '--fetch-retries=2', '--loglevel=error'],
+        npm = subprocess.run(['npm', 'pack', package, '--prefer-offline', '--fetch-retries=2', '--loglevel=error'],
                              cwd=folder, capture_output=True, text=True)
     except FileNotFoundError:
         raise UsageError('npm, which fetches %s, %s, is not installed; on Debian and Ubuntu: apt-get install npm' % (

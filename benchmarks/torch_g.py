@@ -1,13 +1,11 @@
-"""G in PyTorch and ONNX Runtime, for benchmarks/upscale.py. Runs under the Python of requirements-bench.txt."""
+"""G in PyTorch, for benchmarks/upscale.py. Runs under the Python of requirements-bench.txt."""
 import os
 
 import numpy as np
-import onnxruntime
 import torch
 import torch._inductor.config as inductor
 import torch.nn.functional as F
 from contestant import serve
-from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 BN_EPSILON = 0.001
@@ -68,9 +66,11 @@ class Rewritten(Stock):
 
 
 def contestant(kind, dtype=torch.float32, compiled=False):
-    def prepare(network, image):
+    def prepare(path, image):
         torch.set_num_threads(THREADS)
-        model = kind(network).eval().to(dtype).to(memory_format=torch.channels_last)
+        with np.load(path) as archive:
+            model = kind({name: archive[name] for name in archive.files})
+        model = model.eval().to(dtype).to(memory_format=torch.channels_last)
         x = torch.from_numpy(image).permute(2, 0, 1)[None].to(dtype) / 127.5 - 1
         x = x.contiguous(memory_format=torch.channels_last)
         if compiled:
@@ -84,60 +84,9 @@ def contestant(kind, dtype=torch.float32, compiled=False):
     return prepare
 
 
-def onnx_model(network):
-    """G as an ONNX graph with `out` before the last shuffle; ONNX Runtime folds the batch normalisations itself."""
-    nodes, weights = [], []
-
-    def weight(array, name):
-        weights.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
-        return name
-
-    def add(op, inputs, name, **attributes):
-        nodes.append(helper.make_node(op, inputs, [name], **attributes))
-        return name
-
-    def conv(x, layer, relu=False):
-        for part in (layer if isinstance(layer, nn.Sequential) else [layer]):
-            name = 'n%d' % len(nodes)
-            values = [part.weight, part.bias] + ([part.running_mean, part.running_var]
-                                                 if isinstance(part, nn.BatchNorm2d) else [])
-            names = [weight(value.detach().numpy(), '%s_%d' % (name, i)) for i, value in enumerate(values)]
-            if isinstance(part, nn.BatchNorm2d):
-                x = add('BatchNormalization', [x] + names, name, epsilon=BN_EPSILON)
-            else:
-                x = add('Conv', [x] + names, name, pads=[part.padding[0]] * 4)
-        return add('Relu', [x], 'n%d' % len(nodes)) if relu else x
-
-    def shuffle(x):
-        return add('DepthToSpace', [x], 'n%d' % len(nodes), blocksize=2, mode='CRD')
-
-    model = Rewritten(network)
-    skip = n = conv('x', model.first, relu=True)
-    for block in model.blocks:
-        n = add('Add', [n, conv(conv(n, block[0], relu=True), block[2])], 'n%d' % len(nodes))
-    n = add('Add', [skip, conv(n, model.middle)], 'n%d' % len(nodes))
-    n = conv(shuffle(conv(n, model.up1, relu=True)), model.up2, relu=True)
-    n = shuffle(conv(n, model.early))
-    add('Tanh', [n], 'y')
-    shape = [1, 3, None, None]
-    graph = helper.make_graph(nodes, 'G', [helper.make_tensor_value_info('x', TensorProto.FLOAT, shape)],
-                              [helper.make_tensor_value_info('y', TensorProto.FLOAT, shape)], weights)
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid('', 17)], ir_version=8)
-
-
-def onnx_runtime(network, image):
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = THREADS
-    session = onnxruntime.InferenceSession(onnx_model(network).SerializeToString(), options,
-                                           providers=['CPUExecutionProvider'])
-    x = np.ascontiguousarray(image.transpose(2, 0, 1)[None], np.float32) / np.float32(127.5) - 1
-    return lambda: session.run(['y'], {'x': x})[0][0].transpose(1, 2, 0)
-
-
 if __name__ == '__main__':
     serve({
         'torch-eager': contestant(Stock),
         'torch-compiled': contestant(Rewritten, compiled=True),
         'torch-bf16': contestant(Rewritten, torch.bfloat16, compiled=True),
-        'onnxruntime': onnx_runtime,
     })

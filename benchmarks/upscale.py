@@ -3,17 +3,19 @@
     python benchmarks/upscale.py             640 x 360 -> 2560 x 1440, then the whole command; six minutes
     python benchmarks/upscale.py --quick     a small picture and few turns
 
-PyTorch and ONNX Runtime need a Python of their own, 3.11:
+PyTorch, ONNX Runtime and OpenVINO need a Python of their own, 3.11:
 
     python3.11 -m venv .venv-bench && .venv-bench/bin/pip install -r requirements-bench.txt
 
 Each contestant is a process with the same network and picture. They take turns, so that other work of the machine slows
-all of them alike. A row has the median of the turns, of which slow contestants get fewer. Ours is timed from uint8
-pixels to uint8 pixels, the others from tensor to tensor.
+all of them alike. A row has the median of the turns, of which slow contestants get fewer, and the PSNR of the picture
+against that of upscale.py in fp32. Ours is timed from uint8 pixels to uint8 pixels, the others from tensor to tensor.
+ONNX Runtime and OpenVINO compute the model that `upscale.py --export` writes; nncf makes OpenVINO's int8 of it, from
+24 details of the embedded photographs.
 
 --json: {"processor": NAME, "threads": N, "picture": [WIDTH, HEIGHT], "contestants": {NAME: {"title": TEXT, "seconds":
-[of each turn], "median": S, "left_out": null or the reason}}, "command": {PRECISION: [{"picture": [WIDTH, HEIGHT],
-"seconds": S, "engine": S}, ...]}}.
+[of each turn], "median": S, "left_out": null or the reason, "psnr": DB or null}}, "command": {PRECISION: [{"picture":
+[WIDTH, HEIGHT], "seconds": S, "engine": S}, ...]}}.
 """
 import argparse
 import json
@@ -28,7 +30,7 @@ sys.path[:0] = [ROOT]
 
 import numpy as np
 from contest import Contestant, compete, processor
-from contestant import serve
+from contestant import CALIBRATION, serve
 from PIL import Image
 
 import upscale
@@ -36,7 +38,7 @@ from cli import command
 from cli.command import Parser, RunError, positive
 from cli.paddle_setup import fluid, set_threads
 from cpu import engine
-from data_utils import bicubic_resize, embedded, read_image, standardized
+from data_utils import EMBEDDED, bicubic_resize, embedded, read_image, standardized
 from layers import variables_of
 from pictures import enlarge, picture
 from srgan_g import SRGAN_g
@@ -50,13 +52,18 @@ CONTESTANTS = {
     'torch-eager': ('torch_g.py', 'PyTorch fp32, eager, channels_last'),
     'torch-compiled': ('torch_g.py', 'PyTorch fp32, rewritten, compiled, frozen'),
     'torch-bf16': ('torch_g.py', 'PyTorch bf16, rewritten, compiled, frozen'),
-    'onnxruntime': ('torch_g.py', 'ONNX Runtime fp32, rewritten'),
+    'onnxruntime': ('onnx_g.py', 'ONNX Runtime fp32'),
+    'openvino': ('onnx_g.py', 'OpenVINO fp32'),
+    'openvino-bf16': ('onnx_g.py', 'OpenVINO bf16'),
+    'openvino-int8': ('onnx_g.py', 'OpenVINO int8, by nncf'),
 }
 
 # Every contestant gets at least this many turns, however long they take.
 LEAST_TURNS = 3
-# The least PSNR, in dB, of a picture against the first contestant's. Those in fp32 differ by rounding alone.
-ALIKE = {'int8': 30, 'torch-bf16': 30}
+# The contestant with whose picture all others are compared.
+REFERENCE = 'fp32'
+# The least PSNR, in dB, of a picture against that. Those in fp32 differ by rounding alone.
+ALIKE = {'int8': 30, 'torch-bf16': 30, 'openvino-bf16': 30, 'openvino-int8': 30}
 ALIKE_FP32 = 55
 # The pictures that the whole command enlarges, (width, height): to 0.1, 1, 4 and 16 megapixels.
 SIZES = (96, 64), (306, 204), (612, 408), (1224, 816)
@@ -69,16 +76,17 @@ def main(argv):
     parser.add_argument('--turns', type=positive, metavar='N', help='most turns of a contestant (7; 3 with --quick)')
     parser.add_argument('--model', metavar='DIR', help='network (untrained weights, which are as fast)')
     parser.add_argument('--python', metavar='FILE', default=os.path.join(ROOT, '.venv-bench', 'bin', 'python'),
-                        help='the Python with PyTorch and ONNX Runtime (.venv-bench/bin/python)')
+                        help='the Python with PyTorch, ONNX Runtime and OpenVINO (.venv-bench/bin/python)')
     parser.add_argument('--threads', type=positive, metavar='N', help='threads of each contestant (all cores)')
     parser.add_argument('--json', metavar='FILE', help='write all figures for programs')
     options = parser.parse_args(argv)
     threads = options.threads or len(os.sched_getaffinity(0))
     width, height = (160, 90) if options.quick else (640, 360)
     print('%s, %d threads; %d x %d -> %d x %d pixels' % (processor(), threads, width, height, 4 * width, 4 * height))
-    has_torch = os.path.exists(options.python)
-    if not has_torch:
-        print('without PyTorch and ONNX Runtime: %s does not exist; --help says how to make it' % options.python)
+    has_others = os.path.exists(options.python)
+    if not has_others:
+        print('without PyTorch, ONNX Runtime and OpenVINO: %s does not exist; --help says how to make it' % (
+            options.python))
     set_threads(threads)
 
     with tempfile.TemporaryDirectory() as folder:
@@ -86,47 +94,66 @@ def main(argv):
         np.savez(network, **network_of(options.model))
         image = os.path.join(folder, 'image.npy')
         np.save(image, photograph(height, width))
+        networks = {'ours': network, 'torch_g.py': network, 'onnx_g.py': os.path.join(folder, 'network.onnx')}
+        if has_others:
+            # Imported late: it needs the package onnx, which ours do without.
+            from export import onnx_model
+            onnx_model.export(network, networks['onnx_g.py'])
+            np.save(os.path.join(folder, CALIBRATION), details())
         contestants = {}
         results = {name: os.path.join(folder, name + '.npy') for name in CONTESTANTS}
         for name, (script, title) in CONTESTANTS.items():
-            if script == 'ours' or has_torch:
+            if script == 'ours' or has_others:
                 start = [sys.executable, __file__] if script == 'ours' else [
                     options.python, os.path.join(BENCHMARKS, script)]
-                contestants[name] = Contestant(title, start + [name, network, image, results[name]], threads)
+                contestants[name] = Contestant(title, start + [name, networks[script], image, results[name]], threads)
         compete(contestants.values(), options.turns or (3 if options.quick else 7), LEAST_TURNS)
+        for name, contestant in contestants.items():
+            contestant.report['psnr'] = fidelity(name, results)
         report = {'processor': processor(), 'threads': threads, 'picture': [width, height],
                   'contestants': {name: contestant.report for name, contestant in contestants.items()},
                   'command': cost_of_command(network, SIZES[:1] if options.quick else SIZES)}
-        different = [contestant.report['title'] for name, contestant in contestants.items()
-                     if not is_like(name, results)]
     print_contestants(report['contestants'])
     print_command(report['command'])
     if options.json:
         with open(options.json, 'w') as file:
             json.dump(report, file, indent=1)
+    different = [row['title'] for name, row in report['contestants'].items()
+                 if row['psnr'] is not None and row['psnr'] < ALIKE.get(name, ALIKE_FP32)]
     if different:
         raise RunError('not the same picture: %s' % ', '.join(different))
 
 
-def is_like(name, results):
-    """Whether a contestant's picture is like the first contestant's; true if either made none."""
-    reference = results[next(iter(CONTESTANTS))]
-    return not (os.path.exists(results[name]) and os.path.exists(reference)) or psnr(
-        np.load(results[name]), np.load(reference)) >= ALIKE.get(name, ALIKE_FP32)
+def fidelity(name, results):
+    """The PSNR in dB of a contestant's picture against REFERENCE's; None for REFERENCE, and if either made none."""
+    if name == REFERENCE or not all(os.path.exists(results[which]) for which in (name, REFERENCE)):
+        return None
+    return psnr(*[np.load(results[which]) for which in (name, REFERENCE)])
+
+
+def details():
+    """Three details of each embedded photograph, reduced by four: uint8 [24, 64, 64, 3]."""
+    found = []
+    for path in embedded(*EMBEDDED):
+        photo = read_image(path)
+        top = (photo.shape[0] - 256) // 2
+        for left in np.linspace(0, photo.shape[1] - 256, 3).astype(int):
+            found.append(bicubic_resize(photo[top:top + 256, left:left + 256], 64, 64))
+    return np.stack(found)
 
 
 def print_contestants(reports):
     """Print the table of contestants, with their medians as multiples of ours too."""
     columns = [name for name in ('fp32', 'int8') if not reports[name]['left_out']]
-    print('%-44s %8s  %-17s %5s %s' % ('one picture', 'seconds', 'fastest - slowest', 'turns', ' '.join(
+    print('%-44s %8s  %-17s %5s %8s %s' % ('one picture', 'seconds', 'fastest - slowest', 'turns', 'PSNR, dB', ' '.join(
         'x of %s' % name for name in columns)))
     for report in reports.values():
         if report['left_out']:
             print('%-44s left out: %s' % (report['title'], report['left_out']))
         else:
-            print('%-44s %8.3f  %7.3f - %-7.3f %5d %s' % (
+            print('%-44s %8.3f  %7.3f - %-7.3f %5d %8s %s' % (
                 report['title'], report['median'], min(report['seconds']), max(report['seconds']),
-                len(report['seconds']), ' '.join(
+                len(report['seconds']), '-' if report['psnr'] is None else '%.1f' % report['psnr'], ' '.join(
                     '%9.2f' % (report['median'] / reports[name]['median']) for name in columns)))
 
 
@@ -199,13 +226,13 @@ def psnr(a, b):
 
 # Our contestants
 
-def stock(network, image):
+def stock(path, image):
     """The graph as it was trained, run by a fluid Executor."""
     program, scope = fluid.Program(), fluid.Scope()
     with fluid.program_guard(program, fluid.Program()):
         out = SRGAN_g(fluid.data('t_image', [None, 3, None, None]))
     program = program.clone(for_test=True)
-    for name, array in network.items():
+    for name, array in network_of(path).items():
         persistables.set_variable(scope, name, array)
     exe = fluid.Executor(fluid.CPUPlace())
     feed = {'t_image': standardized(image).transpose(2, 0, 1)[None]}
@@ -213,8 +240,8 @@ def stock(network, image):
 
 
 def ours(precision):
-    def prepare(network, image):
-        model = engine.load(sys.argv[2], precision)
+    def prepare(path, image):
+        model = engine.load(path, precision)
         if model.precision != precision:
             sys.exit(model.note)
         return lambda: upscale.upscale(image, model)

@@ -8,9 +8,9 @@ import sys
 import numpy as np
 import onnx
 import onnxruntime
+import openvino
 import pytest
 from conftest import ROOT, photograph
-from openvino import runtime as openvino
 from test_engine import random_network
 from test_upscale import BLOCKS, FILTERS
 

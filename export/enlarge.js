@@ -29,8 +29,10 @@ function canvas(width, height) {
   return made.getContext('2d', {willReadFrequently: true});
 }
 
-const png = context => new Promise((resolve, reject) => context.canvas.toBlob(
-  blob => blob ? resolve(URL.createObjectURL(blob)) : reject(Error('The browser has not enough memory.')), 'image/png'));
+const png = context => new Promise((resolve, reject) => context.canvas.toBlob(blob => {
+  if (blob) resolve(URL.createObjectURL(blob));
+  else reject(Error('The browser has not enough memory.'));
+}));
 
 // A tile, ImageData, enlarged by a worker.
 const ask = (worker, tile) => new Promise((resolve, reject) => {

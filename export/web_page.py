@@ -19,9 +19,11 @@ INTEGRITY = 'sha512-q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3j
 ENGINE = {'package/dist/ort.wasm.bundle.min.mjs': 'ort.js',
           'package/dist/ort-wasm-simd-threaded.wasm': 'ort-wasm-simd-threaded.wasm'}
 SCRIPTS = ('enlarge.js', 'worker.js')
-# The browser itself refuses to send anything from the page to another host.
-POLICY = ("<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'self'; img-src 'self' blob: data:; "
-          "style-src 'unsafe-inline'; script-src 'self' 'unsafe-inline' 'wasm-unsafe-eval'\">")
+# The browser itself refuses to send anything from the page to another host. Without an icon it would ask for one.
+HEAD = '''
+<meta http-equiv="Content-Security-Policy" content="default-src 'self'; img-src blob: data:;
+ script-src 'self' 'unsafe-inline' 'wasm-unsafe-eval'; style-src 'unsafe-inline'">
+<link rel="icon" href="data:,">'''
 
 
 def export(path, folder, strength=None):
@@ -40,7 +42,7 @@ def export(path, folder, strength=None):
         for name in SCRIPTS:
             shutil.copy(os.path.join(FOLDER, name), made)
         with open(os.path.join(made, 'index.html'), 'w', encoding='utf-8') as file:
-            file.write(html_page.document('Enlarge photographs', body(margin), POLICY))
+            file.write(html_page.document('Enlarge photographs', body(margin), HEAD))
         os.makedirs(folder, exist_ok=True)
         for name in os.listdir(made):
             with open(os.path.join(made, name), 'rb') as content:

@@ -154,7 +154,7 @@ def test_it_makes_the_pixels_that_upscale_py_makes_and_shows_its_tiles(browser, 
     assert is_like(shown(browser), upscale.upscale(pixels, model))
     assert browser.js('said')[1:3] == ['a photo.of.me.png: tile %d of 2' % number for number in (1, 2)]
     assert browser.js("document.querySelector('.save').download") == 'a photo.of.me_x4.png'
-    assert server.asked() - {'/favicon.ico'} == {'/' + name for name in FILES - {'index.html'} | {''}}
+    assert server.asked() == {'/' + name for name in FILES - {'index.html'} | {''}}
 
 
 def test_the_saved_file_is_the_picture_that_is_shown(browser, tmp_path):

@@ -1,9 +1,9 @@
 // Enlarges the picture that is dropped on the page, tile by tile, and shows it with the slider.
 
 const SCALE = 4;
-// Side of a tile in pixels. A tile of this side takes about half a gigabyte.
+// Side of a tile in pixels. A tile of this side takes 0.6 GB.
 const TILE = 256;
-// Each worker has one thread and computes a tile at a time, so more of them would take too much memory.
+// Each worker computes a tile at a time, with one thread; more of them would take too much memory.
 const WORKERS = Math.min(4, navigator.hardwareConcurrency);
 // The largest canvas that all browsers have: pixels on a side, and pixels in all.
 const MAX_SIDE = 16384, MAX_AREA = 2 ** 28;

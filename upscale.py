@@ -141,8 +141,8 @@ def export_network(path, options):
     if options.export_page:
         from export import web_page
         web_page.export(path, options.export_page, options.strength)
-        print('page written; `python -m http.server --directory %s` serves it at http://localhost:8000' % (
-            options.export_page))
+        print('%s exported as a page to %s; `python -m http.server` there serves it at http://localhost:8000' % (
+            path, options.export_page))
 
 
 def plan(paths, output):

@@ -76,7 +76,7 @@ def folder(tmp_path_factory):
          'network'], cwd=str(home), stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
     if 'is there a network?' in done.stderr:
         pytest.skip(done.stderr)
-    assert done.returncode == 0 and 'python -m http.server --directory page' in done.stdout, done.stderr
+    assert done.returncode == 0 and 'to page; `python -m http.server` there' in done.stdout, done.stderr
     return home / 'page'
 
 

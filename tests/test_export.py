@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from unittest import mock
 
 import numpy as np
 import onnx
@@ -25,26 +26,42 @@ SIZES = [(1, 1), (1, 8), (9, 14), (37, 53)]
 ROUNDING = 5e-6
 
 
+def export(home, name, *options):
+    """Export a network to a file in `home` as a user does, with networks of a few filters -> the file's path."""
+    subprocess.run([sys.executable, os.path.join(ROOT, 'tests', 'tiny.py'), 'upscale.py', '--export', name, *options],
+                   cwd=str(home), check=True, stdout=subprocess.DEVNULL)
+    return str(home / name)
+
+
+@pytest.fixture(scope='module')
+def home(tmp_path_factory):
+    """A folder with two networks as a training could leave them, as pretrained/srgan and pretrained/srresnet."""
+    home = tmp_path_factory.mktemp('home')
+    about = {'licence': 'CC0-1.0', 'psnr_y': 30.5, 'val_psnr_y': None}
+    with mock.patch.multiple(srgan_g, RESIDUAL_BLOCKS=BLOCKS, FILTERS=FILTERS):
+        for seed, name in enumerate(('srgan', 'srresnet')):
+            checkpoint.save_network(str(home / 'pretrained' / name), random_network(seed).items(), about)
+    return home
+
+
+@pytest.fixture(scope='module')
+def exported(home):
+    """The ONNX model of `srgan`, in a folder that the command makes."""
+    return export(home, 'new/network.onnx')
+
+
+@pytest.fixture(scope='module')
+def exported_uint8(home):
+    return export(home, 'pixels.onnx', '--export-uint8')
+
+
 @pytest.fixture
-def networks(monkeypatch, tmp_path):
-    """tmp_path with two networks as a training could leave them, as pretrained/srgan and pretrained/srresnet."""
+def load(home, monkeypatch):
+    """engine.load in fp32 for networks of `home`, by their paths in it."""
     monkeypatch.setattr(srgan_g, 'RESIDUAL_BLOCKS', BLOCKS)
     monkeypatch.setattr(srgan_g, 'FILTERS', FILTERS)
-    for seed, name in enumerate(('srgan', 'srresnet')):
-        about = {'licence': 'CC0-1.0', 'psnr_y': 30.5, 'val_psnr_y': None}
-        checkpoint.save_network(str(tmp_path / 'pretrained' / name), random_network(seed).items(), about)
-    monkeypatch.setattr('storage.files.PRETRAINED', str(tmp_path / 'pretrained'))
-    return tmp_path
-
-
-@pytest.fixture
-def export(run, networks):
-    """export(*options) -> the path of the ONNX model that upscale.py exports."""
-    def export(*options):
-        result = run('upscale.py', '--export', 'new/network.onnx', *options)
-        assert result.code == 0, result.err
-        return str(networks / 'new' / 'network.onnx')
-    return export
+    monkeypatch.setattr('storage.files.PRETRAINED', str(home / 'pretrained'))
+    return lambda path, strength=None: engine.load(str(home / path), 'fp32', strength)
 
 
 def session(path):
@@ -64,19 +81,19 @@ def difference(test_im, enlarged):
     return np.abs(test_im.transpose(1, 2, 0) - enlarged).max()
 
 
-def test_onnx_runtime_enlarges_any_size_as_upscale_py_does(export, networks):
-    model = engine.load(str(networks / 'pretrained' / 'srgan'), 'fp32')
-    computed = session(export())
+def test_onnx_runtime_enlarges_any_size_as_upscale_py_does(exported, load):
+    model = load('pretrained/srgan')
+    computed = session(exported)
     for height, width in SIZES:
         pixels = photograph(height, width, 0)
         test_im, = computed.run(['test_im'], {'t_image': planes(pixels)})
         assert difference(test_im[0], model.enlarge(standardized(pixels))) < ROUNDING
 
 
-def test_as_uint8_it_returns_the_pixels_that_upscale_py_writes(export, networks):
+def test_as_uint8_it_returns_the_pixels_that_upscale_py_writes(exported_uint8, load):
     """But one level where rounding decides."""
-    model = engine.load(str(networks / 'pretrained' / 'srgan'), 'fp32')
-    computed = session(export('--export-uint8'))
+    model = load('pretrained/srgan')
+    computed = session(exported_uint8)
     for height, width in SIZES:
         pixels = photograph(height, width, 0)
         enlarged, = computed.run(['enlarged'], {'pixels': pixels[None]})
@@ -86,30 +103,29 @@ def test_as_uint8_it_returns_the_pixels_that_upscale_py_writes(export, networks)
         assert np.mean(enlarged[0] != expected) < 1e-3
 
 
-def test_black_and_white_stay_in_range(networks, export):
+def test_black_and_white_stay_in_range(home, load):
     """What the network makes of them is not smaller than 0 or larger than 255, and wraps around nowhere."""
     network = {name: array * (30 if name == 'out.w_0' else 1) for name, array in random_network().items()}
-    checkpoint.save_network(str(networks / 'strong'), network.items())
-    computed = session(export('--export-uint8', '--model', 'strong'))
+    checkpoint.save_network(str(home / 'strong'), network.items())
+    computed = session(export(home, 'strong.onnx', '--export-uint8', '--model', 'strong'))
     pixels = photograph(20, 20, 0)
     enlarged, = computed.run(None, {'pixels': pixels[None]})
-    expected = upscale.upscale(pixels, engine.load(str(networks / 'strong'), 'fp32'))
+    expected = upscale.upscale(pixels, load('strong'))
     assert {0, 255} <= set(expected.ravel()) and np.abs(enlarged[0].astype(int) - expected).max() <= 1
 
 
-def test_it_enlarges_several_pictures_at_once(export):
-    computed = session(export())
+def test_it_enlarges_several_pictures_at_once(exported):
+    computed = session(exported)
     batch = np.concatenate([planes(photograph(12, 17, seed)) for seed in range(3)])
     together, = computed.run(None, {'t_image': batch})
     for t_image, test_im in zip(batch, together):
         assert np.abs(computed.run(None, {'t_image': t_image[None]})[0] - test_im).max() < ROUNDING
 
 
-def test_a_tile_with_its_margin_is_as_the_whole_picture(export):
+def test_a_tile_with_its_margin_is_as_the_whole_picture(exported):
     """And the margin that the file names is the least."""
-    path = export()
-    margin = int(session(path).get_modelmeta().custom_metadata_map['margin'])
-    computed = session(path)
+    computed = session(exported)
+    margin = int(computed.get_modelmeta().custom_metadata_map['margin'])
     t_image = planes(np.random.RandomState(0).randint(0, 256, (60, 50, 3)))
     whole, = computed.run(None, {'t_image': t_image})
     rows, columns = (25, 31), (20, 27)
@@ -123,17 +139,18 @@ def test_a_tile_with_its_margin_is_as_the_whole_picture(export):
     assert tile(margin) < ROUNDING < tile(margin - 1)
 
 
-def test_strength_is_that_of_upscale_py(export, networks):
-    computed = session(export('--strength', '0.25'))
+def test_strength_is_that_of_upscale_py_and_the_figures_of_a_mix_are_unknown(home, load):
+    computed = session(export(home, 'mix.onnx', '--strength', '0.25'))
     pixels = photograph(9, 14, 0)
-    model = engine.load(str(networks / 'pretrained' / 'srgan'), 'fp32', 0.25)
     assert difference(computed.run(None, {'t_image': planes(pixels)})[0][0],
-                      model.enlarge(standardized(pixels))) < ROUNDING
+                      load('pretrained/srgan', 0.25).enlarge(standardized(pixels))) < ROUNDING
+    assert computed.get_modelmeta().custom_metadata_map == {
+        'scale': '4', 'margin': '8', 'licence': 'CC0-1.0', 'strength': '0.25'}
 
 
-def test_openvino_computes_the_same(export, networks):
-    model = engine.load(str(networks / 'pretrained' / 'srgan'), 'fp32')
-    computed = openvino.Core().compile_model(export(), 'CPU', {'INFERENCE_PRECISION_HINT': 'f32'})
+def test_openvino_computes_the_same(exported, load):
+    model = load('pretrained/srgan')
+    computed = openvino.Core().compile_model(exported, 'CPU', {'INFERENCE_PRECISION_HINT': 'f32'})
     for height, width in SIZES:
         pixels = photograph(height, width, 0)
         test_im = computed(planes(pixels))['test_im']
@@ -157,16 +174,13 @@ def test_the_networks_of_the_project_come_out_the_same_with_licence_and_figures(
         assert figures == [float(figure) for figure in card[title].split(' | ')]
 
 
-def test_its_metadata_are_those_of_the_network(export):
-    """Of a mix of two networks the figures are unknown."""
-    assert session(export()).get_modelmeta().custom_metadata_map == {
+def test_its_metadata_are_those_of_the_network(exported):
+    assert session(exported).get_modelmeta().custom_metadata_map == {
         'scale': '4', 'margin': '8', 'licence': 'CC0-1.0', 'psnr_y': '30.5'}
-    assert session(export('--strength', '0.5')).get_modelmeta().custom_metadata_map == {
-        'scale': '4', 'margin': '8', 'licence': 'CC0-1.0', 'strength': '0.5'}
 
 
-def test_it_has_the_opset_that_the_documents_name_and_no_normalisation(export):
-    model = onnx.load(export())
+def test_it_has_the_opset_that_the_documents_name_and_no_normalisation(exported):
+    model = onnx.load(exported)
     assert [(opset.domain, opset.version) for opset in model.opset_import] == [('', 13)]
     operations = [node.op_type for node in model.graph.node]
     assert set(operations) == {'Conv', 'Relu', 'Add', 'DepthToSpace', 'Tanh'}
@@ -175,11 +189,11 @@ def test_it_has_the_opset_that_the_documents_name_and_no_normalisation(export):
 
 # What goes wrong
 
-def test_without_onnx_one_line_says_how_to_install_it(run, networks, monkeypatch):
-    (networks / 'onnx.py').write_text('raise ImportError("No module named onnx")')
-    monkeypatch.setenv('PYTHONPATH', str(networks))
-    result = run('upscale.py', '--export', 'network.onnx')
-    assert result.is_one_line(2, 'pip install -r requirements-onnx.txt') and not (networks / 'network.onnx').exists()
+def test_without_onnx_one_line_says_how_to_install_it(run, home, tmp_path, monkeypatch):
+    (tmp_path / 'onnx.py').write_text('raise ImportError("No module named onnx")')
+    monkeypatch.setenv('PYTHONPATH', str(tmp_path))
+    result = run('upscale.py', '--export', 'network.onnx', '--model', home / 'pretrained' / 'srgan')
+    assert result.is_one_line(2, 'pip install -r requirements-onnx.txt') and not (tmp_path / 'network.onnx').exists()
 
 
 def test_upscale_py_starts_without_onnx():
@@ -194,11 +208,8 @@ def test_uint8_needs_a_file_for_onnx(run):
     assert run('upscale.py', '--export', 'folder', '--export-uint8').is_one_line(2, '--export FILE.onnx')
 
 
-def test_a_file_that_cannot_be_written_is_one_line_and_the_earlier_one_stays(run, networks, export):
-    path = export()
-    with open(path, 'rb') as file:
-        before = file.read()
-    os.makedirs(path + '.new')
-    assert run('upscale.py', '--export', 'new/network.onnx').is_one_line(1, 'network.onnx')
-    with open(path, 'rb') as file:
-        assert file.read() == before
+def test_a_file_that_cannot_be_written_is_one_line_and_the_earlier_one_stays(run, home, tmp_path):
+    (tmp_path / 'network.onnx').write_bytes(b'earlier')
+    (tmp_path / 'network.onnx.new').mkdir()
+    result = run('upscale.py', '--export', 'network.onnx', '--model', home / 'pretrained' / 'srgan')
+    assert result.is_one_line(1, 'network.onnx') and (tmp_path / 'network.onnx').read_bytes() == b'earlier'

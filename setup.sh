@@ -81,7 +81,8 @@ case "${GPU:-}" in
     0) ;;
     *) fail "GPU=$GPU: use GPU=1 for Paddle's GPU wheel, GPU=0 for the CPU wheel" ;;
 esac
-wanted=$(cksum requirements.txt requirements-dev.txt requirements-visualdl.txt requirements-notebook.txt "$wheel")
+wanted=$(cksum requirements.txt requirements-dev.txt requirements-visualdl.txt requirements-notebook.txt \
+    requirements-onnx.txt "$wheel")
 
 if ! is_up_to_date; then
     python=$(choose_python)

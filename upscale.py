@@ -6,10 +6,12 @@
     python upscale.py photo.jpg --strength 0.5       less of SRGAN's texture, closer to the original
     python upscale.py FOLDER -o enlarged --compare   writes enlarged/compare.html too, a page with sliders
     python upscale.py --export DIR                   writes the network as a Paddle inference model
+    python upscale.py --export FILE.onnx             writes the network as an ONNX model
+    python upscale.py --export-page DIR              writes a web page that enlarges pictures in the browser
 
 Pictures keep their kind: grey, RGB, with alpha, with a palette, 1-bit, CMYK (as TIFF), 8 or 16 bits, with their
 profile, EXIF and DPI; they are turned upright. They are computed in tiles that overlap so far that the result is as if
-the whole picture were computed at once. To use the exported model:
+the whole picture were computed at once. docs/upscaling.md shows the use of an ONNX model; that of a Paddle model is:
 
     exe = fluid.Executor(fluid.CPUPlace())
     program, feeds, fetches = fluid.io.load_inference_model(DIR, exe, params_filename='params')
@@ -58,9 +60,8 @@ def main(argv):
                          '--model DIR names one' % networks.TRAINED)
     page_path = find_page(options) if options.compare else None
     set_threads(options.threads)
-    if options.export:
-        engine.export(model_path, options.export, options.strength)
-        print('%s exported as an inference model to %s' % (model_path, options.export))
+    if options.export or options.export_page:
+        export_network(model_path, options)
         if not jobs:
             return 0
     model = engine.load(model_path, options.precision, options.strength)
@@ -105,7 +106,12 @@ def parse(argv):
     parser.add_argument('--overwrite', action='store_true', help='replace files that exist')
     parser.add_argument('--huge', action='store_true',
                         help='accept pictures of more than %d megapixels' % (MAX_PIXELS / 1e6))
-    parser.add_argument('--export', metavar='DIR', help='write the network as a Paddle inference model')
+    parser.add_argument('--export', metavar='DIR|FILE.onnx',
+                        help='write the network as a Paddle inference model, or as an ONNX model')
+    parser.add_argument('--export-uint8', action='store_true',
+                        help='the ONNX model takes and returns uint8 [N, H, W, 3], not float32 [N, 3, H, W] in [-1, 1]')
+    parser.add_argument('--export-page', metavar='DIR',
+                        help='write a web page that enlarges pictures in the browser, with the network; needs npm')
     parser.add_argument('--threads', type=positive, metavar='N', help='threads for computing (all cores)')
     options = parser.parse_args(argv)
     if options.strength is not None:
@@ -114,9 +120,29 @@ def parse(argv):
         if options.model not in (None, 'srgan'):
             parser.error('--strength %g mixes srgan with srresnet, not %s' % (options.strength, options.model))
         options.model = 'srgan'
-    if not options.pictures and (options.compare or not options.export):
+    if options.export_uint8 and not (options.export or '').endswith('.onnx'):
+        parser.error('--export-uint8 needs --export FILE.onnx')
+    if not options.pictures and (options.compare or not (options.export or options.export_page)):
         parser.error('no PICTURE and no FOLDER')
     return options
+
+
+def export_network(path, options):
+    """Write the network `path` in the forms that the options ask for. Raises UsageError, RunError, OSError."""
+    # The modules of export/ are imported late: ONNX is optional.
+    if options.export and options.export.endswith('.onnx'):
+        from export import onnx_model
+        margin = onnx_model.export(path, options.export, options.strength, options.export_uint8)
+        print('%s exported as an ONNX model to %s; if you cut tiles, give them %d pixels more on each side' % (
+            path, options.export, margin))
+    elif options.export:
+        engine.export(path, options.export, options.strength)
+        print('%s exported as an inference model to %s' % (path, options.export))
+    if options.export_page:
+        from export import web_page
+        web_page.export(path, options.export_page, options.strength)
+        print('%s exported as a page to %s; `python -m http.server` there serves it at http://localhost:8000' % (
+            path, options.export_page))
 
 
 def plan(paths, output):

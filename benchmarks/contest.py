@@ -97,7 +97,7 @@ def compete(contestants, arguments, options, turns, least=1):
     """
     running = {}
     for name, (script, title, *_) in contestants.items():
-        python = options.python if script.startswith('torch') else sys.executable
+        python = options.python if script.startswith(('torch', 'onnx')) else sys.executable
         if os.path.exists(python):
             running[name] = Contestant(title, [python, os.path.join(BENCHMARKS, script), name, *arguments[name]],
                                        options.threads)

@@ -11,17 +11,19 @@ import time
 
 import numpy as np
 
+# Details of photographs in the folder of the network, to calibrate a contestant on: uint8 [N, h, w, 3].
+CALIBRATION = 'calibration.npy'
+
 
 def enlarge(contestants):
-    """A contestant of benchmarks/upscale.py, made by a function of (network, image).
+    """A contestant of benchmarks/upscale.py, made by a function of (path, image).
 
-    The command line has its name and three paths: the network (.npz), the picture (uint8 [H, W, 3], .npy) and the file
-    to write the result to (uint8 [4H, 4W, 3], .npy). The function to time returns the picture, as floating-point values
-    in [-1, 1] or uint8.
+    The command line has its name and three paths: the network (.npz, or .onnx for engines of ONNX), the picture (uint8
+    [H, W, 3], .npy) and the file to write the result to (uint8 [4H, 4W, 3], .npy). The function is given the path of
+    the network and the picture. The function to time returns the picture, as floating-point values in [-1, 1] or uint8.
     """
     name, network, image, result = sys.argv[1:5]
-    with np.load(network) as archive:
-        run = contestants[name]({key: archive[key] for key in archive.files}, np.load(image))
+    run = contestants[name](network, np.load(image))
     picture = np.asarray(run())
     if picture.dtype != np.uint8:
         picture = np.clip(np.round((picture.astype(np.float32) + 1) * 127.5), 0, 255).astype(np.uint8)

@@ -1,15 +1,13 @@
-"""G in PyTorch and ONNX Runtime, for benchmarks/upscale.py. Runs under the Python of requirements-bench.txt."""
+"""G in PyTorch, for benchmarks/upscale.py. Runs under the Python of requirements-bench.txt."""
 import os
 
 import numpy as np
-import onnxruntime
 import torch
 import torch._inductor.config as inductor
 import torch.nn.functional as F
 from contestant import enlarge
-from onnx import TensorProto, helper, numpy_helper
 from torch import nn
-from torch_train import BN, G
+from torch_train import G
 
 THREADS = int(os.environ['OMP_NUM_THREADS'])
 
@@ -60,9 +58,11 @@ def loaded(kind, network):
 
 
 def contestant(kind, dtype=torch.float32, compiled=False):
-    def prepare(network, image):
+    def prepare(path, image):
         torch.set_num_threads(THREADS)
-        model = loaded(kind, network).to(dtype).to(memory_format=torch.channels_last)
+        with np.load(path) as archive:
+            model = loaded(kind, {name: archive[name] for name in archive.files})
+        model = model.to(dtype).to(memory_format=torch.channels_last)
         x = torch.from_numpy(image).permute(2, 0, 1)[None].to(dtype) / 127.5 - 1
         x = x.contiguous(memory_format=torch.channels_last)
         if compiled:
@@ -76,56 +76,9 @@ def contestant(kind, dtype=torch.float32, compiled=False):
     return prepare
 
 
-def onnx_model(network):
-    """G as an ONNX graph with `out` before the last shuffle; ONNX Runtime folds the batch normalisations itself."""
-    model = loaded(Rewritten, network)
-    nodes, weights = [], []
-
-    def add(op, *inputs, name=None, arrays=(), **attributes):
-        name = name or 'n%d' % len(nodes)
-        names = ['%s_%d' % (name, i) for i in range(len(arrays))]
-        weights.extend(numpy_helper.from_array(np.ascontiguousarray(array.detach().numpy()), each)
-                       for array, each in zip(arrays, names))
-        nodes.append(helper.make_node(op, [*inputs, *names], [name], **attributes))
-        return name
-
-    def conv(x, weight, bias):
-        return add('Conv', x, arrays=(weight, bias), pads=[weight.shape[2] // 2] * 4)
-
-    def normalized(x, layers):
-        layer, bn = layers
-        return add('BatchNormalization', conv(x, layer.weight, layer.bias), epsilon=BN['eps'],
-                   arrays=(bn.weight, bn.bias, bn.running_mean, bn.running_var))
-
-    def shuffle(x):
-        return add('DepthToSpace', x, blocksize=2, mode='CRD')
-
-    skip = n = add('Relu', normalized('x', model.first))
-    for block in model.blocks:
-        n = add('Add', n, normalized(add('Relu', normalized(n, block[0])), block[2]))
-    n = add('Add', skip, normalized(n, model.middle))
-    n = shuffle(add('Relu', conv(n, model.up1.weight, model.up1.bias)))
-    n = add('Relu', conv(n, model.up2.weight, model.up2.bias))
-    add('Tanh', shuffle(conv(n, model.out.weight, model.out.bias)), name='y')
-    shape = [1, 3, None, None]
-    graph = helper.make_graph(nodes, 'G', [helper.make_tensor_value_info('x', TensorProto.FLOAT, shape)],
-                              [helper.make_tensor_value_info('y', TensorProto.FLOAT, shape)], weights)
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid('', 17)], ir_version=8)
-
-
-def onnx_runtime(network, image):
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = THREADS
-    session = onnxruntime.InferenceSession(onnx_model(network).SerializeToString(), options,
-                                           providers=['CPUExecutionProvider'])
-    x = np.ascontiguousarray(image.transpose(2, 0, 1)[None], np.float32) / np.float32(127.5) - 1
-    return lambda: session.run(['y'], {'x': x})[0][0].transpose(1, 2, 0)
-
-
 if __name__ == '__main__':
     enlarge({
         'torch-eager': contestant(Stock),
         'torch-compiled': contestant(Rewritten, compiled=True),
         'torch-bf16': contestant(Rewritten, torch.bfloat16, compiled=True),
-        'onnxruntime': onnx_runtime,
     })

@@ -3,17 +3,19 @@
     python benchmarks/upscale.py             640 x 360 -> 2560 x 1440, then the whole command; six minutes
     python benchmarks/upscale.py --quick     a small picture and few turns
 
-PyTorch and ONNX Runtime need a Python of their own, 3.11:
+PyTorch, ONNX Runtime and OpenVINO need a Python of their own, 3.11:
 
     python3.11 -m venv .venv-bench && .venv-bench/bin/pip install -r requirements-bench.txt
 
 Each contestant is a process with the same network and picture. They take turns, so that other work of the machine slows
-all of them alike. A row has the median of the turns, of which slow contestants get fewer. Ours is timed from uint8
-pixels to uint8 pixels, the others from tensor to tensor.
+all of them alike. A row has the median of the turns, of which slow contestants get fewer, and the PSNR of the picture
+against that of upscale.py in fp32. Ours is timed from uint8 pixels to uint8 pixels, the others from tensor to tensor.
+ONNX Runtime and OpenVINO compute the model that `upscale.py --export` writes; nncf makes OpenVINO's int8 of it, from
+24 details of the embedded photographs.
 
 --json: {"processor": NAME, "threads": N, "picture": [WIDTH, HEIGHT], "contestants": {NAME: {"title": TEXT, "seconds":
-[of each turn], "median": S, "left_out": null or the reason}}, "command": {PRECISION: [{"picture": [WIDTH, HEIGHT],
-"seconds": S, "engine": S}, ...]}}.
+[of each turn], "median": S, "left_out": null or the reason, "psnr": DB or null}}, "command": {PRECISION: [{"picture":
+[WIDTH, HEIGHT], "seconds": S, "engine": S}, ...]}}.
 """
 import json
 import os
@@ -33,12 +35,14 @@ from cli import command
 from cli.command import RunError
 from cli.paddle_setup import fluid, set_threads
 from cpu import engine
-from data_utils import bicubic_resize, embedded, read_image, standardized
+from data_utils import EMBEDDED, bicubic_resize, embedded, read_image, standardized
 from layers import variables_of
 from pictures import enlarge, picture
 from srgan_g import SRGAN_g
 from storage import checkpoint, persistables
 
+# What the Python of --python has.
+OTHERS = 'PyTorch, ONNX Runtime and OpenVINO'
 # {name: (script, title)}.
 CONTESTANTS = {
     'paddle-stock': ('upscale.py', 'Paddle 1.8.5, the graph as trained'),
@@ -47,60 +51,88 @@ CONTESTANTS = {
     'torch-eager': ('torch_g.py', 'PyTorch fp32, eager, channels_last'),
     'torch-compiled': ('torch_g.py', 'PyTorch fp32, rewritten, compiled, frozen'),
     'torch-bf16': ('torch_g.py', 'PyTorch bf16, rewritten, compiled, frozen'),
-    'onnxruntime': ('torch_g.py', 'ONNX Runtime fp32, rewritten'),
+    'onnxruntime': ('onnx_g.py', 'ONNX Runtime fp32'),
+    'openvino': ('onnx_g.py', 'OpenVINO fp32'),
+    'openvino-bf16': ('onnx_g.py', 'OpenVINO bf16'),
+    'openvino-int8': ('onnx_g.py', 'OpenVINO int8, by nncf'),
 }
 
 # Every contestant gets at least this many turns, however long they take.
 LEAST_TURNS = 3
-# The least PSNR, in dB, of a picture against the first contestant's. Those in fp32 differ by rounding alone.
-ALIKE = {'int8': 30, 'torch-bf16': 30}
+# The contestant with whose picture all others are compared.
+REFERENCE = 'fp32'
+# The least PSNR, in dB, of a picture against that. Those in fp32 differ by rounding alone.
+ALIKE = {'int8': 30, 'torch-bf16': 30, 'openvino-bf16': 30, 'openvino-int8': 30}
 ALIKE_FP32 = 55
 # The pictures that the whole command enlarges, (width, height): to 0.1, 1, 4 and 16 megapixels.
 SIZES = (96, 64), (306, 204), (612, 408), (1224, 816)
 
 
 def main(argv):
-    parser = contest.parser('upscale.py', __doc__, 'a small picture and few turns', '7; 3', 'PyTorch and ONNX Runtime')
+    parser = contest.parser('upscale.py', __doc__, 'a small picture and few turns', '7; 3', OTHERS)
     parser.add_argument('--model', metavar='DIR', help='network (untrained weights, which are as fast)')
     options = parser.parse_args(argv)
     width, height = (160, 90) if options.quick else (640, 360)
     report = {'processor': contest.processor(), 'threads': options.threads, 'picture': [width, height]}
     print('%s, %d threads; %d x %d -> %d x %d pixels' % (
         report['processor'], options.threads, width, height, 4 * width, 4 * height))
-    if not os.path.exists(options.python):
-        print('without PyTorch and ONNX Runtime: %s does not exist; --help says how to make it' % options.python)
+    has_others = os.path.exists(options.python)
+    if not has_others:
+        print('without %s: %s does not exist; --help says how to make it' % (OTHERS, options.python))
     set_threads(options.threads)
 
     with tempfile.TemporaryDirectory() as folder:
         network, image = os.path.join(folder, 'network.npz'), os.path.join(folder, 'image.npy')
         np.savez(network, **network_of(options.model))
         np.save(image, photograph(height, width))
+        networks = {'upscale.py': network, 'torch_g.py': network, 'onnx_g.py': os.path.join(folder, 'network.onnx')}
+        if has_others:
+            # Imported late: it needs the package onnx, which ours do without.
+            from export import onnx_model
+            onnx_model.export(network, networks['onnx_g.py'])
+            np.save(os.path.join(folder, contestant.CALIBRATION), details())
         results = {name: os.path.join(folder, name + '.npy') for name in CONTESTANTS}
         rows = report['contestants'] = contest.compete(
-            CONTESTANTS, {name: [network, image, result] for name, result in results.items()}, options,
-            options.turns or (3 if options.quick else 7), LEAST_TURNS)
+            CONTESTANTS, {name: [networks[script], image, results[name]] for name, (script, _) in CONTESTANTS.items()},
+            options, options.turns or (3 if options.quick else 7), LEAST_TURNS)
+        for name, row in rows.items():
+            row['psnr'] = fidelity(name, results)
         report['command'] = cost_of_command(network, SIZES[:1] if options.quick else SIZES)
-        different = [row['title'] for name, row in rows.items() if not is_like(name, results)]
     # The medians are also printed as multiples of ours.
     own = [name for name in ('fp32', 'int8') if not rows[name]['left_out']]
-    contest.print_table('one picture', rows, ' '.join('x of %s' % name for name in own), lambda row, _: ' '.join(
-        '%9.2f' % (row['median'] / rows[name]['median']) for name in own))
+    contest.print_table(
+        'one picture', rows, ' '.join(['PSNR, dB', *('x of %s' % name for name in own)]), lambda row, _: '%8s %s' % (
+            '-' if row['psnr'] is None else '%.1f' % row['psnr'],
+            ' '.join('%9.2f' % (row['median'] / rows[name]['median']) for name in own)))
     print_command(report['command'])
     if options.json:
         with open(options.json, 'w') as file:
             json.dump(report, file, indent=1)
+    different = [row['title'] for name, row in rows.items()
+                 if row['psnr'] is not None and row['psnr'] < ALIKE.get(name, ALIKE_FP32)]
     if different:
         raise RunError('not the same picture: %s' % ', '.join(different))
 
 
-def is_like(name, results):
-    """Whether a contestant's picture is like the first contestant's; true if either made none."""
-    pair = results[next(iter(CONTESTANTS))], results[name]
-    return not all(map(os.path.exists, pair)) or psnr(*map(np.load, pair)) >= ALIKE.get(name, ALIKE_FP32)
+def fidelity(name, results):
+    """The PSNR in dB of a contestant's picture against REFERENCE's; None for REFERENCE, and if either made none."""
+    pair = results[name], results[REFERENCE]
+    return None if name == REFERENCE or not all(map(os.path.exists, pair)) else psnr(*map(np.load, pair))
 
 
 def psnr(a, b):
     return 10 * np.log10(255 ** 2 / max(np.mean((a.astype(float) - b) ** 2), 1e-9))
+
+
+def details():
+    """Three details of each embedded photograph, reduced by four: uint8 [24, 64, 64, 3]."""
+    found = []
+    for path in embedded(*EMBEDDED):
+        photo = read_image(path)
+        top = (photo.shape[0] - 256) // 2
+        for left in np.linspace(0, photo.shape[1] - 256, 3).astype(int):
+            found.append(bicubic_resize(photo[top:top + 256, left:left + 256], 64, 64))
+    return np.stack(found)
 
 
 def cost_of_command(network, sizes):
@@ -167,13 +199,13 @@ def photograph(height, width):
 
 # Our contestants
 
-def stock(network, image):
+def stock(path, image):
     """The graph as it was trained, run by a fluid Executor."""
     program, scope = fluid.Program(), fluid.Scope()
     with fluid.program_guard(program, fluid.Program()):
         out = SRGAN_g(fluid.data('t_image', [None, 3, None, None]))
     program = program.clone(for_test=True)
-    for name, array in network.items():
+    for name, array in network_of(path).items():
         persistables.set_variable(scope, name, array)
     exe = fluid.Executor(fluid.CPUPlace())
     feed = {'t_image': standardized(image).transpose(2, 0, 1)[None]}
@@ -181,8 +213,8 @@ def stock(network, image):
 
 
 def ours(precision):
-    def prepare(network, image):
-        model = engine.load(sys.argv[2], precision)
+    def prepare(path, image):
+        model = engine.load(path, precision)
         if model.precision != precision:
             sys.exit(model.note)
         return lambda: upscale.upscale(image, model)

@@ -2,7 +2,7 @@
 import numpy as np
 
 from cli.paddle_setup import fluid
-from cpu.inference_graph import Graph, body, body_reach, tail
+from cpu.inference_graph import TAIL_REACH, Graph, body, body_reach, tail
 from cpu.tiles import windows
 from data_utils import SCALE
 
@@ -48,7 +48,7 @@ class Fp32Network:
 
     def __init__(self, layers):
         self.body_reach = body_reach(layers)
-        self.tail_reach = 2
+        self.tail_reach = TAIL_REACH
         self.body = Graph()
         self.t_image = self.body.variable([-1, 3, -1, -1])
         self.features = body(self.body, self.t_image, layers)

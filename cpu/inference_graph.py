@@ -33,8 +33,8 @@ def shapes_if_known(network, blocks, filters):
             operations_of(program), known_operations(blocks), fillvalue='nothing')):
         if found != known:
             raise UsageError('srgan_g.py: operation %d of G is %s; inference_graph.py, which rewrites G for use, '
-                             'expects %s: change convolutions(), body() and tail() there, and Int8Network, to match' % (
-                                 place, found, known))
+                             'expects %s: change convolutions(), body() and tail() there, Int8Network and '
+                             'onnx_model.py, to match' % (place, found, known))
     return persistable_shapes(program)
 
 
@@ -65,7 +65,7 @@ def operations_of(program):
 
 
 def known_operations(blocks):
-    """The operations of the G that `convolutions`, `body`, `tail` and int8.Int8Network compute."""
+    """The operations of the G that `convolutions`, `body`, `tail`, int8.Int8Network and onnx_model.py compute."""
     operations = []
 
     def add(op_type, *reads, parameter=None, window=None):
@@ -253,12 +253,16 @@ def body_reach(layers):
     return 2 + 2 * len(layers.blocks)
 
 
+# How many features to each side a pixel of `tail`'s output depends on: one for the convolution in front of the first
+# shuffle, half of one for the convolution behind it, rounded up.
+TAIL_REACH = 2
+
+
 def tail(graph, features, layers, like):
     """G behind `body`, without the last shuffle: features [N, F, H, W] -> [N, 12, 2H, 2W] in [-1, 1].
 
-    Each output depends on two features to each side: one for the convolution in front of the first shuffle, half of one
-    for the convolution behind it, rounded up. like: a variable [N, C, H, W] in the plain NCHW memory layout, from which
-    the map of ones for the biases gets its size.
+    like: a variable [N, C, H, W] in the plain NCHW memory layout, from which the map of ones for the biases gets its
+    size.
     """
     weight, subpixel_biases = shuffled(*layers.up1)
     n = graph.conv_transpose(features, weight, padding=2)

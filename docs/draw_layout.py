@@ -10,14 +10,14 @@ import re
 import networkx
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-ROOMS = ('training', 'measuring', 'pictures', 'cpu', 'storage', 'cli', 'figures')
+ROOMS = ('training', 'measuring', 'pictures', 'cpu', 'storage', 'cli', 'figures', 'export')
 # Every module may import these.
 EVERYBODYS = ('cli.command', 'cli.paddle_setup')
 # What users run. Nothing but another command imports them.
 COMMANDS = ('ai_studio', 'archives', 'evaluate', 'show_results', 'train', 'upscale')
 # The modules on top that stand with a room or alone in the drawing, in the order in which mermaid places them well.
-SUBJECTS = {'Commands': COMMANDS, 'training/ and recipes.py': ('recipes',), 'measuring/': (), 'pictures/': (),
-            'Programs': ('programs', 'losses'), 'cpu/': (), 'figures/': (),
+SUBJECTS = {'Commands': COMMANDS, 'training/ and recipes.py': ('recipes',), 'export/': (), 'measuring/': (),
+            'pictures/': (), 'Programs': ('programs', 'losses'), 'cpu/': (), 'figures/': (),
             'Networks': ('srgan_g', 'srgan_d', 'vgg19', 'layers'), 'Pixels': ('data_utils',), 'storage/': (),
             'cli/': ()}
 

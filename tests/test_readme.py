@@ -133,6 +133,8 @@ NOT_RUN = {
     'python train.py --data DIR --trainers 2 --servers A:6170,B:6170 --role trainer --trainer-id 0':
         'needs two hosts; test_cluster.py has two processes',
     'python figures/draw_comparison.py': 'measures whole networks, with LPIPS',
+    'python upscale.py --export-page DIR': 'fetches onnxruntime-web; test_web_page.py has some of its own',
+    'python -m http.server': 'serves pages until it is stopped',
     'visualdl --logdir output/visualdl --model output/visualdl/__model__': 'serves pages until it is stopped',
 }
 # A training of seconds; in front, so that what the document says counts.
@@ -212,7 +214,8 @@ def home(tmp_path_factory):
     for name in ('photo.jpg', 'work/photo.jpg'):
         Image.fromarray(photograph(20, 30, 0)).save(str(home / name))
     tiny_vgg.write(str(home / 'pretrained' / 'vgg19'))
-    for options in (['train.py', '--data', 'DIR', '--recipe', 'scratch'] + SHORT, ['upscale.py', 'photo.jpg']):
+    for options in (['train.py', '--data', 'DIR', '--recipe', 'scratch'] + SHORT, ['upscale.py', 'photo.jpg'],
+                    ['upscale.py', '--export', 'pixels.onnx', '--export-uint8']):
         done = execute(['env', 'CURVES=drawn', sys.executable, 'tests/tiny.py'] + options, home)
         assert done.returncode == 0, done.stdout
     for network in ('pretrained/srgan', 'pretrained/srresnet', 'A', 'B', 'work/models/g_models'):

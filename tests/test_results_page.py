@@ -6,11 +6,8 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
-import time
-import urllib.request
 import weakref
 from unittest import mock
 
@@ -24,71 +21,6 @@ import data_utils
 import srgan_g
 from measuring import html_page
 from storage import checkpoint
-
-FLAGS = ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
-         '--disable-background-networking', '--disable-component-update', '--disable-sync']
-
-
-class Browser:
-    """Chromium by the WebDriver protocol."""
-
-    def __init__(self, folder):
-        with socket.socket() as found:
-            found.bind(('127.0.0.1', 0))
-            port = found.getsockname()[1]
-        self.driver = subprocess.Popen(['chromedriver', '--port=%d' % port], stdout=subprocess.DEVNULL,
-                                       stderr=subprocess.DEVNULL)
-        self.url = 'http://127.0.0.1:%d' % port
-        while True:
-            try:
-                urllib.request.urlopen(self.url + '/status', timeout=5)
-                break
-            except OSError:
-                assert self.driver.poll() is None, 'chromedriver ended'
-                time.sleep(0.05)
-        options = {'args': FLAGS + ['--user-data-dir=%s' % folder]}
-        wanted = {'capabilities': {'alwaysMatch': {'goog:chromeOptions': options}}}
-        self.url += '/session/' + self.ask('POST', '/session', wanted)['sessionId']
-
-    def ask(self, method, path, body=None):
-        request = urllib.request.Request(self.url + path, body and json.dumps(body).encode(), method=method)
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return json.loads(answer.read().decode())['value']
-
-    def open(self, path):
-        self.ask('POST', '/url', {'url': 'file://%s' % path})
-
-    def js(self, script):
-        return self.ask('POST', '/execute/sync', {'script': 'return ' + script, 'args': []})
-
-    def keys(self, selector, text):
-        element, = self.ask('POST', '/element', {'using': 'css selector', 'value': selector}).values()
-        self.ask('POST', '/element/%s/value' % element, {'text': text})
-
-    def drag(self, start, end, pointer):
-        steps = [{'type': 'pointerMove', 'x': int(start[0]), 'y': int(start[1])}, {'type': 'pointerDown', 'button': 0},
-                 {'type': 'pointerMove', 'x': int(end[0]), 'y': int(end[1]), 'duration': 100},
-                 {'type': 'pointerUp', 'button': 0}]
-        self.ask('POST', '/actions', {'actions': [{'type': 'pointer', 'id': pointer, 'actions': steps,
-                                                   'parameters': {'pointerType': pointer}}]})
-
-    def cdp(self, command, **parameters):
-        """A command of Chromium's own protocol."""
-        return self.ask('POST', '/goog/cdp/execute', {'cmd': command, 'params': parameters})
-
-    def width(self, width):
-        """Of the window, as a phone or a laptop has it; 0 for its own."""
-        self.cdp('Emulation.setDeviceMetricsOverride', width=width, height=844 if width else 0, deviceScaleFactor=0,
-                 mobile=0 < width < 500)
-
-    def scheme(self, name):
-        """What the user prefers: light or dark."""
-        self.cdp('Emulation.setEmulatedMedia', features=[{'name': 'prefers-color-scheme', 'value': name}])
-
-    def close(self):
-        self.ask('DELETE', '')
-        self.driver.terminate()
-        self.driver.wait()
 
 
 def command(folder, *arguments):
@@ -134,15 +66,6 @@ def odd_page(tmp_path_factory):
     path = tmp_path_factory.mktemp('odd') / 'page.html'
     path.write_text(html_page.page('Odd sizes', comparisons, settings={'data': 'a' * 200}), encoding='utf-8')
     return str(path)
-
-
-@pytest.fixture(scope='module')
-def chromium(tmp_path_factory):
-    if not (shutil.which('chromedriver') and shutil.which('chromium')):
-        pytest.skip('no Chromium with its driver is here')
-    browser = Browser(str(tmp_path_factory.mktemp('profile')))
-    yield browser
-    browser.close()
 
 
 @pytest.fixture
@@ -259,7 +182,7 @@ def test_more_pictures_than_a_page_holds_are_counted_and_not_kept():
     real = html_page.encoded
     with mock.patch.object(html_page, 'encoded', lambda *data, **form: encoded.append(1) or real(*data, **form)):
         text = html_page.page('Many', comparisons())
-    shown = len(re.findall('<section class="comparison">', text))
+    shown = len(re.findall('<section class="comparison"', text))
     assert len(asked) == 20 and 2 <= shown < 19 and 3.5e6 < len(text) < html_page.MAX_BYTES + 20e3
     assert '<p>%d more pictures would make this page too large.</p>' % (20 - shown) in text
     assert len(encoded) <= 8 * (shown + 1)

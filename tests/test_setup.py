@@ -52,7 +52,7 @@ class Machine:
         self.write(self.stand_in, STAND_IN)
         for name in ('setup.sh', 'Makefile', 'cli/__init__.py', 'cli/command.py', 'cli/paddle_setup.py',
                      'requirements.txt', 'requirements-gpu.txt', 'requirements-dev.txt', 'requirements-visualdl.txt',
-                     'requirements-notebook.txt'):
+                     'requirements-notebook.txt', 'requirements-onnx.txt'):
             self.write(os.path.join(self.checkout, name), read(name))
         self.paddle = self.write(os.path.join(self.checkout, 'paddle', '__init__.py'), '')
         self.write(os.path.join(self.checkout, 'paddle', 'fluid.py'), 'class core:\n    set_num_threads = print\n')
@@ -190,7 +190,7 @@ def test_nothing_is_done_twice_until_a_requirement_changes(machine, python38):
     done = machine.run()
     assert (done.returncode, done.stdout, done.stderr) == (0, '', '')
     assert len(machine.installations()) == 1
-    for number, name in enumerate(('requirements.txt', 'requirements-dev.txt'), start=2):
+    for number, name in enumerate(('requirements.txt', 'requirements-dev.txt', 'requirements-onnx.txt'), start=2):
         machine.change(name)
         machine.run()
         assert len(machine.installations()) == number
@@ -244,7 +244,8 @@ def canonical(package):
 
 def test_every_requirement_is_pinned_and_one_list_serves_both_pythons():
     on_cpu, on_gpu = pins('requirements.txt'), pins('requirements-gpu.txt')
-    for name in ('requirements-dev.txt', 'requirements-visualdl.txt', 'requirements-notebook.txt'):
+    for name in ('requirements-dev.txt', 'requirements-visualdl.txt', 'requirements-notebook.txt',
+                 'requirements-onnx.txt'):
         assert None not in pins(name).values() and not set(on_cpu) & set(pins(name))
     assert None not in on_cpu.values()
     assert on_cpu.pop('paddlepaddle') == '1.8.5' and on_gpu.pop('paddlepaddle-gpu') == '1.8.5.post107'
@@ -260,7 +261,7 @@ def test_what_setup_installed_is_what_the_files_pin_and_fits_together():
         return subprocess.check_output((sys.executable, '-m', 'pip') + arguments, universal_newlines=True)
 
     names = ('requirements-gpu.txt', 'requirements.txt', 'requirements-visualdl.txt', 'requirements-notebook.txt',
-             'requirements-dev.txt')
+             'requirements-onnx.txt', 'requirements-dev.txt')
     pinned = {package: version for name in names for package, version in pins(name).items()}
     installed = dict(line.split('==') for line in pip('freeze').splitlines())
     assert {package: pinned.get(canonical(package)) for package in installed} == installed

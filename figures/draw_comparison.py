@@ -41,8 +41,8 @@ def noisy(image):
     return jpeg(np.clip(np.round(image + noise), 0, 255).astype(np.uint8), 75)
 
 
-# {file: (networks, rows)}; a row is a photograph of scikit-image, (left, top) of its detail, and what its low resolution
-# goes through: a title and a function.
+# {file: (networks, rows)}. A row is a photograph of scikit-image, (left, top) of its detail, and what its low
+# resolution goes through: a title and a function.
 FIGURES = {
     'comparison.png': (('SRResNet', 'SRGAN'), [(name, corner, '', np.copy) for name, corner in (
         ('chelsea.png', (120, 92)), ('astronaut.png', (172, 60)), ('coffee.png', (300, 100)),

@@ -1,5 +1,6 @@
 """Write enlarged pixels as a picture of the kind that was read, with what its file said about it."""
 import struct
+import warnings
 
 import numpy as np
 from PIL import Image, PngImagePlugin
@@ -103,7 +104,7 @@ def write_picture(file, strips, size, picture, file_extension):
         for chunk in chunks:
             options['pnginfo'].add(*chunk)
         image = to_image(pixels, picture.mode)
-    image.save(file, **{name: value for name, value in options.items() if value})
+    image.save(file, **{name: value for name, value in options.items() if value is not None})
 
 
 def gamma_of(content):
@@ -121,7 +122,9 @@ def exif_bytes(exif, size, picture):
         if tag not in (exif or ()):
             continue
         try:
-            kept[tag] = exif.get_ifd(tag) if tag in (DIRECTORY, GPS) else exif[tag]
+            with warnings.catch_warnings():
+                warnings.simplefilter('ignore')
+                kept[tag] = exif.get_ifd(tag) if tag in (DIRECTORY, GPS) else exif[tag]
             if tag == DIRECTORY:
                 kept[tag] = {**kept[tag], **{name: value for name, value in zip((EXIF_WIDTH, EXIF_HEIGHT), size)
                                              if name in kept[tag]}}

@@ -3,6 +3,7 @@
 PIL gives up a whole PNG, JPEG or WebP if one block beside the pixels is damaged or too long for it: a profile, an EXIF
 block, a text. So PIL gets the pixels' blocks alone, and each other block is looked at by itself.
 """
+import contextlib
 import re
 import struct
 import warnings
@@ -16,7 +17,11 @@ from reading import tiff
 LARGEST_TEXT = 2 ** 20
 LARGEST_PROFILE = 2 ** 24
 INCH = 0.0254
-ORIENTATION = 0x0112
+ORIENTATION, X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT = 0x0112, 0x011a, 0x011b, 0x0128
+# EXIF's description, make, model, software, date, artist and copyright, and its directories of EXIF and GPS.
+EXIF_TEXTS = {0x010e, 0x010f, 0x0110, 0x0131, 0x0132, 0x013b, 0x8298,
+              ORIENTATION, X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT}
+EXIF_TAGS = EXIF_TEXTS | {0x8769, 0x8825}
 
 PNG = b'\x89PNG\r\n\x1a\n'
 # Beside the critical chunks: the alpha of a palette, and an animation.
@@ -75,9 +80,9 @@ class About:
 
     def take_exif_dpi(self, exif):
         # The unit is inches unless it is said to be 1, none, or 3, centimetres.
-        unit = exif.get(0x0128, 2)
-        if 0x011a in exif and 0x011b in exif and unit in (2, 3):
-            self.take_dpi([float(exif[tag]) * (2.54 if unit == 3 else 1) for tag in (0x011a, 0x011b)])
+        unit = exif.get(RESOLUTION_UNIT, 2)
+        if X_RESOLUTION in exif and Y_RESOLUTION in exif and unit in (2, 3):
+            self.take_dpi([float(exif[tag]) * (2.54 if unit == 3 else 1) for tag in (X_RESOLUTION, Y_RESOLUTION)])
 
     def orientation(self):
         """As EXIF counts it, 1 to 8. If EXIF says nothing, XMP may."""
@@ -101,7 +106,9 @@ def divide(file):
     about = About()
     pixels = one(file.read(), about)
     if about.exif is not None:
-        about.take('EXIF', about.take_exif_dpi, about.exif)
+        # 1/0 is no resolution, rather than a damaged one.
+        with contextlib.suppress(Exception):
+            about.take_exif_dpi(about.exif)
     return pixels, about
 
 
@@ -234,7 +241,8 @@ def webp(data, about):
 def of_tiff(data, about):
     """A TIFF file is an EXIF block; the pixels are found by its tags, in tiff.py."""
     tags = tiff.Tags(data)
-    about.take('EXIF', about.take_exif, data)
+    # The places of the other directories are those of a BigTIFF's own format.
+    about.take('EXIF', about.take_exif, tags.file(EXIF_TEXTS if tags.is_big else EXIF_TAGS).getvalue())
     if tiff.ICC in tags:
         about.take('profile', about.take_icc, tags.content(tiff.ICC))
     if tiff.XMP in tags:

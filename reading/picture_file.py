@@ -6,7 +6,7 @@ import struct
 import warnings
 
 import numpy as np
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from cli.command import end_without_opencv, silent_stderr
 from reading import blocks, tiff
@@ -63,7 +63,7 @@ class Picture:
 def read_picture(path, max_pixels=MAX_PIXELS, reduce=False):
     """The first picture of a file, turned upright, as a Picture.
 
-    reduce: also take grey pictures of 32 bits or in floating point, as 8 bits. Raises Bomb if it has more than
+    reduce: also take grey pictures in floating point, as 8 bits. Raises Bomb if it has more than
     max_pixels pixels, and UnreadableImage if it cannot be read.
     """
     with reading(path), open(path, 'rb') as file:
@@ -133,6 +133,9 @@ def reason(error, path=None):
     if isinstance(error, MemoryError):
         return 'not enough memory'
     words = ' '.join(str(error).split())
+    if words[:1] == '-':
+        # An error number of a decoder of PIL.
+        return 'its pixels are damaged, or packed in a way that is not read'
     plain = isinstance(error, (OSError, ValueError, SyntaxError)) and words
     return words if plain else '%s (%s)' % (type(error).__name__, words)
 
@@ -191,19 +194,23 @@ def open_tiff(tags):
     try:
         if not set(tags.get(tiff.SAMPLE_FORMAT, 1)) <= {1, 3, 4}:
             raise ValueError('signed numbers')
+        # PIL itself does not know how YCbCr is stored without compression; libtiff does.
+        TiffImagePlugin.READ_LIBTIFF = tags.get(tiff.PHOTOMETRIC) == (6,)
         return Image.open(tags.file())
     except Exception:
         bits, kind, compression, sample_format = [' '.join(map(str, tags.get(tag, default))) for tag, default in (
             (tiff.BITS, 1), (tiff.PHOTOMETRIC, '-'), (tiff.COMPRESSION, 1), (tiff.SAMPLE_FORMAT, 1))]
         raise ValueError('a kind of TIFF that is not read (bits %s, photometric interpretation %s, compression %s, '
                          'sample format %s); convert it first' % (bits, kind, compression, sample_format))
+    finally:
+        TiffImagePlugin.READ_LIBTIFF = False
 
 
 def decode(image, reduce, key=None, scale=1):
     """Decode a PIL image -> (pixels, mode). key: (content of a PNG's chunk tRNS, bits of its samples), or None."""
     image.load()
-    if reduce and has_many_bits(image):
-        image = grey_of_many_bits(image)
+    if reduce and image.mode == 'F':
+        image = grey_of_floats(image)
     picture = from_image(image)
     if scale != 1:
         picture.pixels = np.round(picture.pixels * scale).astype(np.uint16)
@@ -277,17 +284,11 @@ def has_many_bits(image):
     return image.mode == 'F' or low < 0 or high > 65535
 
 
-def grey_of_many_bits(image):
-    """A PIL image of 32-bit or floating-point grey -> mode L. PIL's own conversion clips all values at 255.
-
-    White is 65535, but in floating point 1 or 255 if no value is larger.
-    """
-    values = np.asarray(image).astype(np.float64)
-    if image.mode == 'F' and values.size and values.max() <= 1:
-        full = 1
-    else:
-        full = 255 if values.size and values.max() <= 255 and image.mode == 'F' else 65535
-    return Image.fromarray(np.clip(np.round(values * (255 / full)), 0, 255).astype(np.uint8))
+def grey_of_floats(image):
+    """A PIL image of mode F -> mode L. White is 1 if no value is larger, else 255 if no value is larger, else 65535."""
+    values = np.asarray(image)
+    white = next((white for white in (1, 255) if values.max() <= white), 65535)
+    return Image.fromarray(np.clip(np.round(values * (255 / white)), 0, 255).astype(np.uint8))
 
 
 def pixels_of(image, mode):

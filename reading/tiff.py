@@ -42,8 +42,8 @@ class Tags:
         self.data = data
         self.order = '<' if data[:2] == b'II' else '>'
         # BigTIFF has addresses of 8 bytes.
-        self.word, self.count = (8, 'Q') if b'+' in data[2:4] else (4, 'H')
-        self.address = 'Q' if self.word == 8 else 'I'
+        self.is_big = b'+' in data[2:4]
+        self.word, self.count, self.address = (8, 'Q', 'Q') if self.is_big else (4, 'H', 'I')
         place, = self.unpack(self.address, self.word)
         self.entries, place = self.directory(place)
         self.pages, seen = 1, set()
@@ -91,12 +91,12 @@ class Tags:
         size, letter = TYPES[kind]
         return struct.unpack('%s%d%s' % (self.order, len(content) // size, letter), content)
 
-    def file(self, **changed):
-        """The file with a directory of the tags PIXELS alone, some of them changed -> an open file for PIL.
+    def file(self, tags=PIXELS, **changed):
+        """The file with a directory of certain tags alone, some of them changed -> an open file for PIL.
 
         changed: {name of a constant of this module: its values, or None to leave it out}.
         """
-        kept = {tag: entry for tag, entry in self.entries.items() if tag in PIXELS}
+        kept = {tag: entry for tag, entry in self.entries.items() if tag in tags}
         changed = {globals()[name]: value for name, value in changed.items()}
         # Numbers of 8 bytes are BigTIFF's.
         changed.update((tag, self.get(tag)) for tag, (kind, _) in kept.items() if kind in (16, 17, 18)

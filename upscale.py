@@ -23,7 +23,6 @@ In Python, for a PIL image or an array:
 """
 import argparse
 import collections
-import errno
 import functools
 import os
 import resource
@@ -65,9 +64,7 @@ def main(argv):
         if not jobs:
             return 0
     model = engine.load(model_path, options.precision, options.strength)
-    if options.tile <= 2 * model.margin:
-        raise UsageError('--tile %d: tiles overlap by %d pixels, so it must be at least %d' % (
-            options.tile, 2 * model.margin, 2 * model.margin + 1))
+    check_tile(options.tile, 2 * model.margin)
     print('%s%s in %s%s' % (model_path, '' if options.strength is None else ' at strength %g' % options.strength,
                             model.precision, ': ' + model.note if model.note else ''))
 
@@ -121,6 +118,18 @@ def parse(argv):
     return options
 
 
+def check_tile(tile, overlap):
+    """Check --tile, in pixels, and print how much slower a small one is. Raises UsageError."""
+    if tile <= overlap:
+        raise UsageError('--tile %d: tiles overlap by %d pixels, so it must be at least %d' % (
+            tile, overlap, overlap + 1))
+    # Each tile gives a square whose side is shorter by the overlap.
+    slower = (tile / (tile - overlap)) ** 2
+    if slower > 4:
+        print('--tile %d: tiles overlap by %d pixels, so a picture of many tiles takes up to %.0f times as long as one '
+              'tile; %d takes 4 times as long' % (tile, overlap, slower, 2 * overlap))
+
+
 def enlarge_files(jobs, model, options, count):
     """Enlarge the pictures one by one, count them in `count`, and print why any fails.
 
@@ -144,16 +153,13 @@ def failure(error, job):
     """One line on why a picture failed."""
     if isinstance(error, Bomb):
         return '%s; --huge allows them' % error
-    if isinstance(error, UnreadableImage):
+    if isinstance(error, (UnreadableImage, RunError)):
         return str(error)
-    if isinstance(error, OSError):
-        # The picture has been read, so it is the result that makes trouble.
-        return '%s cannot be written: %s' % (error.filename or job.result, error.strerror or error)
     return '%s: %s' % (job.source, reason(error))
 
 
 def enlarge_file(job, model, options, count, side=None):
-    """Enlarge one picture and count it in `count`. Raises UnreadableImage, and what its writer raises.
+    """Enlarge one picture and count it in `count`. Raises UnreadableImage, RunError, and what its writer raises.
 
     With a `side`, returns (name, html_page.Views) of the picture's middle, at most side x side of its own pixels; None
     without, and if the result exists already.
@@ -176,19 +182,19 @@ def enlarge_file(job, model, options, count, side=None):
         rows, columns = html_page.middle(height, width, side)
         kept = []
         enlarged = keep_window(enlarged, rows, columns, kept)
-    # Writing the picture makes its strips, one by one.
     folder = os.path.dirname(os.path.abspath(path))
     try:
         os.makedirs(folder, exist_ok=True)
-    except FileExistsError:
-        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
-    try:
+        # Writing the picture makes its strips, one by one.
         replace_file(path, lambda file: write_picture(
             file, enlarged, (SCALE * width, SCALE * height), picture, ending), options.overwrite)
-    except FileExistsError:
-        Bar.write('%s: another process has written %s meanwhile; --overwrite replaces it' % (job.source, path))
-        count['skipped'] += 1
-        return None
+    except OSError as error:
+        if isinstance(error, FileExistsError) and os.path.exists(path):
+            Bar.write('%s: another process has written %s meanwhile; --overwrite replaces it' % (job.source, path))
+            count['skipped'] += 1
+            return None
+        raise RunError('%s cannot be written: %s' % (
+            path, 'its folder is a file' if os.path.isfile(folder) else error.strerror or error))
     for note in picture.notes:
         Bar.write('%s: %s' % (job.source, note))
     count.update(enlarged=1, pixels=height * width)

@@ -52,6 +52,10 @@ def switch(text):
 
 def run(main, argv=None):
     """Call main(argv) as a command and return its exit code. Expected errors print one line instead of a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        # Names of files can have bytes that are no text, or that the terminal has no characters for: they are escaped.
+        if hasattr(stream, 'reconfigure'):
+            stream.reconfigure(errors='backslashreplace')
     try:
         return main(sys.argv[1:] if argv is None else argv) or 0
     except UsageError as error:

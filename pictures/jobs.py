@@ -5,13 +5,10 @@ import os
 
 from cli.command import UsageError
 from data_utils import SCALE
-from reading.folders import EXTENSIONS, walk
+from reading.folders import EXTENSIONS, OTHERS, walk
 
 SUFFIX = '_x%d' % SCALE
 READABLE = EXTENSIONS + ('.gif', '.ico', '.pcx')
-# Endings of pictures that are not taken from folders, because they cannot be read, or seldom.
-OTHERS = ('.arw', '.avif', '.cr2', '.cr3', '.dds', '.dng', '.eps', '.exr', '.hdr', '.heic', '.heif', '.icns', '.jp2c',
-          '.jxl', '.nef', '.orf', '.pdf', '.psd', '.raf', '.rw2', '.sgi', '.svg', '.wmf', '.xcf')
 # {ending of the file that -o names: the ending of its format}.
 RESULTS = {'.png': '.png', '.jpg': '.jpg', '.jpeg': '.jpg', '.tif': '.tif', '.tiff': '.tif'}
 

@@ -4,6 +4,9 @@ import os
 # The endings of pictures for training and measuring. Without .gif, whose 256 dithered colours are useless for both.
 EXTENSIONS = ('.png', '.apng', '.jpg', '.jpeg', '.jpe', '.jfif', '.bmp', '.dib', '.tif', '.tiff', '.webp', '.jp2',
               '.j2k', '.tga', '.ppm', '.pgm', '.pbm', '.pnm')
+# Endings of pictures that are not taken from folders, because they cannot be read, or seldom.
+OTHERS = ('.arw', '.avif', '.cr2', '.cr3', '.dds', '.dng', '.eps', '.exr', '.hdr', '.heic', '.heif', '.icns', '.jxl',
+          '.nef', '.orf', '.pdf', '.psd', '.raf', '.rw2', '.sgi', '.svg', '.wmf', '.xcf')
 
 
 def walk(folder):

@@ -175,6 +175,7 @@ def opened(file, reduce=False, max_pixels=MAX_PIXELS):
     data, about = divided
     if tiff.is_tiff(data):
         tags = tiff.Tags(data)
+        tags.require_whole()
         if tiff.Samples.can_read(tags):
             samples = tiff.Samples(tags)
             return Stored(samples.size, samples.pixels, lambda: tags.pages, about)

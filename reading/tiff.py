@@ -91,6 +91,17 @@ class Tags:
         size, letter = TYPES[kind]
         return struct.unpack('%s%d%s' % (self.order, len(content) // size, letter), content)
 
+    def require_whole(self):
+        """Raise ValueError if there are fewer strips or tiles than the size asks for; PIL leaves these black."""
+        (width,), (height,) = self.get(WIDTH), self.get(HEIGHT)
+        if TILE_OFFSETS in self:
+            (across,), (down,), found = self.get(TILE_WIDTH), self.get(TILE_HEIGHT), self.get(TILE_OFFSETS)
+        else:
+            across, (down,), found = width, self.get(STRIP_ROWS, height), self.get(STRIP_OFFSETS)
+        planes = self.get(SAMPLES, 1)[0] if self.get(PLANES, 1)[0] == 2 else 1
+        if len(found) < -(-width // across) * -(-height // down) * planes:
+            raise ValueError('a TIFF that is cut off')
+
     def file(self, tags=PIXELS, **changed):
         """The file with a directory of certain tags alone, some of them changed -> an open file for PIL.
 

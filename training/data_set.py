@@ -75,7 +75,7 @@ def find_pictures(data, crop_size, warn, index=None, earlier=None):
 def leave_out_others(folders, sides, warn):
     """Remove low-resolution pictures that lie beside originals from `sides`, the result of short_sides.
 
-    folders: {folder: its pictures}. `warn` is called with a line on these, and with one on files of other kinds of pictures.
+    folders: {folder: its pictures}. `warn` is called with a line on these, and with one on files of other kinds.
     """
     low, other = [], []
     for folder, paths in folders.items():

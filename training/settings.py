@@ -148,8 +148,8 @@ def check_folders(settings):
     for name, folders in (('data', [folder for folder, _ in settings.data or ()]), ('val', [settings.val])):
         for folder in folders:
             if folder and not os.path.isdir(folder):
-                raise UsageError('%s, a folder of the run\'s pictures, is not there; if they have moved, `%s %s NEW` goes '
-                                 'on with them' % (folder, resume_command(settings), option(name)))
+                raise UsageError('%s, a folder of pictures of this run, is not there; if they have moved, `%s %s NEW` '
+                                 'goes on with them' % (folder, resume_command(settings), option(name)))
 
 
 def check_cluster(settings):

@@ -329,4 +329,6 @@ def flattened(pixels, picture, ground='white'):
 
 def to_rgb(pixels, picture, ground='white'):
     """The pixels of the kind of `picture` as uint8 RGB [H, W, 3], transparent ones over the colour `ground`."""
+    if pixels.dtype == np.uint8 and pixels.shape[2] == 3:
+        return pixels
     return np.asarray(flattened(pixels, picture, ground).convert('RGB'))

@@ -4,6 +4,7 @@
     python upscale.py FOLDER... -o enlarged          every picture in the folders and sub-folders
     python upscale.py photo.jpg --model models/g_models
     python upscale.py photo.jpg --strength 0.5       less of SRGAN's texture, closer to the original
+    python upscale.py photo.jpg -o large.jpg         names the result, .png or .jpg
     python upscale.py FOLDER -o enlarged --compare   writes enlarged/compare.html too, a page with sliders
     python upscale.py --export DIR                   writes the network as a Paddle inference model
 
@@ -171,6 +172,8 @@ def enlarge_file(job, model, options, count, side=None):
     if os.path.exists(path) and not options.overwrite:
         count['skipped'] += 1
         return None
+    if os.path.exists(path) and os.path.samefile(path, job.source):
+        raise UnreadableImage('%s: this is the picture itself; name another result' % path)
     if ending == '.jpg' and SCALE * max(height, width) > JPEG_SIDE:
         raise UnreadableImage('%s: JPEG has at most %d pixels a side; use --format png' % (job.source, JPEG_SIDE))
     if (ending == '.tif') != (picture.mode == 'CMYK') and ending != '.jpg':

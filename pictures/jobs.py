@@ -59,8 +59,7 @@ def pictures_in(folder, tell):
             unnamed.append(path)
         elif ending.lower() in READABLE and not stem.endswith(SUFFIX):
             found.append(path)
-        elif ending.lower() in READABLE and not pictures_of(os.path.dirname(path)).get(
-                os.path.splitext(os.path.basename(stem[:-len(SUFFIX)]))[0]):
+        elif ending.lower() in READABLE and not is_result(path):
             results.append(path)
     for left_out, reason in ((unnamed, 'whose kind is not taken from a folder'),
                              (results, 'named as a result, NAME%s, but without the picture NAME' % SUFFIX)):
@@ -70,6 +69,13 @@ def pictures_in(folder, tell):
     if not found:
         raise UsageError('%s: no picture to enlarge in it (%s)' % (folder, ' '.join(READABLE)))
     return found
+
+
+def is_result(path):
+    """Whether a picture named NAME_x4 has the picture NAME beside it."""
+    folder, name = os.path.split(path)
+    source = os.path.splitext(name)[0][:-len(SUFFIX)]
+    return source in pictures_of(folder) or os.path.splitext(source)[0] in pictures_of(folder)
 
 
 def has_twin(path):

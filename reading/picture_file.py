@@ -72,6 +72,8 @@ def read_picture(path, max_pixels=MAX_PIXELS, reduce=False):
         pixels, mode = stored.decode()
         about, pages = stored.about, stored.pages()
         notes = ['the first of its %d pictures' % pages] if pages > 1 else []
+        if stored.bits > 8:
+            notes.append('with 8 of its %d bits' % stored.bits)
         if mode == 'CMYK' and pixels.dtype == np.uint16:
             pixels = in_8_bits(pixels)
             notes.append('with 8 of its 16 bits, in which CMYK cannot be written')
@@ -154,13 +156,15 @@ class Stored:
     """A picture that is opened, but not read yet.
 
     size: (width, height). decode: a function -> (pixels [H, W, C], mode). pages: a function -> the number of pictures.
+    bits: the bits of its samples, if more than 8 and only 8 are read.
     """
 
-    def __init__(self, size, decode, pages, about):
+    def __init__(self, size, decode, pages, about, bits=8):
         self.size = size
         self.decode = decode
         self.pages = pages
         self.about = about
+        self.bits = bits
 
 
 def opened(file, reduce=False, max_pixels=MAX_PIXELS):
@@ -171,7 +175,11 @@ def opened(file, reduce=False, max_pixels=MAX_PIXELS):
         # its limit.
         Image.MAX_IMAGE_PIXELS = None if max_pixels == float('inf') else max_pixels // 2
         image = Image.open(file)
-        return Stored(image.size, lambda: decode(image, reduce), lambda: frames(image), about_image(image))
+        if image.format == 'PPM' and image.tile[0][0] == 'ppm' and image.tile[0][3][0] == 'RGB' and (
+                image.tile[0][3][1] > 255):
+            return Stored(image.size, lambda: decode_ppm(image, file), lambda: 1, about_image(image))
+        bits = bits_of_jpeg_2000(file) if image.format == 'JPEG2000' and not image.mode.startswith('I') else 8
+        return Stored(image.size, lambda: decode(image, reduce), lambda: frames(image), about_image(image), bits)
     data, about = divided
     if tiff.is_tiff(data):
         tags = tiff.Tags(data)
@@ -230,6 +238,23 @@ def decode_deep_png(data, key):
     channels, mode = {0: ([0], 'I;16'), 2: ([2, 1, 0], 'RGB'), 4: ([0, -1], 'LA'), 6: ([2, 1, 0, 3], 'RGBA')}[data[25]]
     pixels = pixels[:, :, channels]
     return with_key(pixels, key, 16) if key else (pixels, mode)
+
+
+def decode_ppm(image, file):
+    """Decode a binary PPM of more than 8 bits, of which PIL keeps eight -> (pixels, mode). Raises ValueError."""
+    (_, _, offset, (_, white)), = image.tile
+    file.seek(offset)
+    pixels = np.frombuffer(file.read(2 * 3 * image.width * image.height), '>u2').reshape(image.height, image.width, 3)
+    return np.round(pixels * (65535 / white)).astype(np.uint16), 'RGB'
+
+
+def bits_of_jpeg_2000(file):
+    """The bits of the first component of a JPEG 2000 file, from its marker SIZ (ISO 15444-1, annex A.5.1)."""
+    file.seek(0)
+    head = file.read(2 ** 16)
+    start = head.find(b'\xff\x4f\xff\x51')
+    file.seek(0)
+    return (head[start + 42] & 127) + 1 if 0 <= start < len(head) - 42 else 8
 
 
 def with_key(pixels, key, bits):

@@ -490,3 +490,44 @@ def test_an_icon_is_a_picture(tmp_path):
     os.rename(str(tmp_path / 'a.ico'), str(tmp_path / 'a.png'))
     result, notes = enlarged(tmp_path / 'a.png', tmp_path)
     assert Image.open(result).size == (128, 128) and not notes
+
+
+def test_sixteen_bits_of_ppm_and_jpeg_2000(tmp_path):
+    """Of PPM all are read, whatever its white is; of JPEG 2000 eight, and a note says so."""
+    (tmp_path / 'a.ppm').write_bytes(b'P6\n53 37\n1023\n' + (RGB16 >> 6).astype('>u2').tobytes())
+    got = read(tmp_path / 'a.ppm').pixels
+    assert got.dtype == np.uint16 and np.abs(got - (RGB16 >> 6) * (65535 / 1023)).max() <= 0.5
+    (tmp_path / 'b.ppm').write_bytes(b'P6\n53 37\n100\n' + (RGB // 3).tobytes())
+    got = read(tmp_path / 'b.ppm').pixels
+    assert got.dtype == np.uint8 and np.abs(got - RGB // 3 * 2.55).max() <= 1
+    Image.fromarray(RGB).save(str(tmp_path / 'a.jp2'))
+    data = (tmp_path / 'a.jp2').read_bytes()
+    assert not read(tmp_path / 'a.jp2').notes
+    start = data.index(b'\xff\x4f\xff\x51') + 42
+    deep = bytearray(data)
+    for component in range(3):
+        assert deep[start + 3 * component] == 7
+        deep[start + 3 * component] = 15
+    (tmp_path / 'b.jp2').write_bytes(bytes(deep))
+    assert read(tmp_path / 'b.jp2').notes == ['with 8 of its 16 bits']
+
+
+@pytest.mark.parametrize('rows, length', [(20, None), (37, 1000)])
+def test_a_tiff_that_is_cut_off_is_refused(rows, length, tmp_path):
+    """With fewer strips than its height asks for, and with less in them."""
+    tifffile.imwrite(str(tmp_path / 'a.tif'), RGB, photometric='rgb', rowsperstrip=10)
+    with tifffile.TiffFile(str(tmp_path / 'a.tif'), mode='r+b') as file:
+        page = file.pages[0]
+        page.tags['StripOffsets'].overwrite(page.dataoffsets[:-(-rows // 10)])
+        end = page.dataoffsets[0] + length if length else None
+    if end:
+        os.truncate(str(tmp_path / 'a.tif'), end)
+    with pytest.raises(picture_file.UnreadableImage, match='cut off|truncated|damaged'):
+        read(tmp_path / 'a.tif')
+
+
+def test_a_circle_of_tiff_directories_ends(tmp_path):
+    data = tiff(RGB)
+    place = 10 + 12 * 9
+    (tmp_path / 'a.tif').write_bytes(data[:place] + struct.pack('<I', 8) + data[place + 4:])
+    assert np.array_equal(read(tmp_path / 'a.tif').pixels, RGB)

@@ -11,14 +11,7 @@ import re
 import numpy as np
 
 from cli.command import UsageError
-from data_utils import (
-    SCALE,
-    UnreadableImage,
-    bicubic_resize,
-    list_images,
-    read_image,
-    read_size,
-)
+from data_utils import SCALE, UnreadableImage, bicubic_resize, list_images, read_image, read_size
 from reading.folders import EXTENSIONS
 
 # The smallest side that is measured: what LPIPS needs, as a multiple of SCALE. It holds without --lpips too, so that
@@ -59,11 +52,12 @@ class Marks:
         mark = low or scaled
         found = [folder_marks(folder) for folder in folders]
         words = [word for marks, _ in found for word in marks]
-        self.place = [rest for _, rest in found if rest]
+        self.place = tuple(rest for _, rest in found if rest)
         self.is_low = bool(low) or any(word.group('low') for word in words)
+        is_high = bool(high) or any(word.group('high') for word in words) and not self.is_low
         self.ends_in_scale = bool(scaled)
         self.high = None if self.is_low else HIGH_NAME.sub('', name)
-        self.low = None if high else name[:mark.start()] if mark else name
+        self.low = None if is_high else name[:mark.start()] if mark else name
         scales = [mark.group('scale')] if mark else []
         scales += [word.group('scale') or word.group('other_scale') for word in words]
         self.scale = next((int(scale) for scale in scales if scale), None)
@@ -78,7 +72,8 @@ class Names:
 
     def __init__(self, paths, root, sides=None):
         self.marks = {path: Marks(os.path.relpath(path, root)) for path in paths}
-        self.sides = dict(sides or {})
+        self.sides = sides or {}
+        self.sizes = {}
         self.lows = {path: [] for path, marks in self.marks.items() if marks.is_low}
         highs, lows = collections.defaultdict(list), collections.defaultdict(list)
         for path, marks in self.marks.items():
@@ -94,26 +89,41 @@ class Names:
         self.originals = [path for path in paths if path not in self.lows]
 
     def match(self, highs, lows):
-        """Find the originals of `lows` among `highs`, all of one name: by the marks in their paths, else by sizes."""
-        of_side = collections.defaultdict(list)
+        """Find the originals of `lows` among `highs`, all of one name: by the marks in their paths, else by sizes.
+
+        Those whose folders have the same names but for marks come first. Of others, one is enough.
+        """
+        near, of_side = collections.defaultdict(list), collections.defaultdict(list)
         for path in highs:
+            near[self.marks[path].place].append(path)
             of_side[self.side(path)].append(path)
         for path in lows:
             marks, side = self.marks[path], self.side(path)
-            found = [high for high in highs if self.marks[high].place == marks.place] if marks.is_low else []
-            for scale in SCALES if not found else ():
-                for length in range(scale * (side - 1) + 1, scale * (side + 1)):
-                    found += [high for high in of_side.get(length, ()) if is_reduced(high, path, scale)]
+            found = [high for high in near[marks.place] if marks.is_low or self.scale(high, path)]
+            if not found:
+                sides = (length for scale in SCALES for length in range(scale * (side - 1) + 1, scale * (side + 1)))
+                found = [high for length in sides for high in of_side.get(length, ())[:1] if self.scale(high, path)]
             if found:
                 self.lows[path] = found
 
     def side(self, path):
-        if path not in self.sides:
+        return self.sides[path] if path in self.sides else min(self.size(path))
+
+    def size(self, path):
+        """(width, height) of a picture; zeros if it cannot be read."""
+        if path not in self.sizes:
             try:
-                self.sides[path] = min(read_size(path))
+                self.sizes[path] = read_size(path)
             except UnreadableImage:
-                self.sides[path] = 0
-        return self.sides[path]
+                self.sizes[path] = (0, 0)
+        return self.sizes[path]
+
+    def scale(self, high, low):
+        """Which of SCALES the width and height of `high` are to those of `low`, rounded down or up; None if none is."""
+        # A picture may be stored lying on its side.
+        sides = list(zip(sorted(self.size(high)), sorted(self.size(low))))
+        return next((scale for scale in SCALES if all(
+            0 < short < long and scale * (short - 1) < long < scale * (short + 1) for long, short in sides)), None)
 
     def partners(self):
         """{original: its low-resolution picture, or None}. One of the same place and of the right size comes first."""
@@ -123,17 +133,8 @@ class Names:
                 if high in found and self.marks[low].scale in (None, SCALE):
                     found[high].append(low)
         return {high: min(lows, default=None, key=lambda low: (
-            not is_reduced(high, low, SCALE), self.marks[low].place != self.marks[high].place, low))
+            self.scale(high, low) != SCALE, self.marks[low].place != self.marks[high].place, low))
             for high, lows in found.items()}
-
-
-def is_reduced(high, low, scale):
-    """Whether the picture `low` has 1 / scale of the width and height of `high`, rounded down or up."""
-    try:
-        sides = zip(sorted(read_size(high)), sorted(read_size(low)))
-    except UnreadableImage:
-        return False
-    return all(scale * (short - 1) < long < scale * (short + 1) for long, short in sides)
 
 
 def find_pairs(folder):

@@ -13,8 +13,9 @@ from PIL import Image
 
 from reading import tiff
 
-# Pillow opens no PNG in which a profile or a text takes more than this, unpacked, in bytes.
+# Pillow opens no PNG in which a profile or a text takes more than this, unpacked, in bytes, or all texts 64 MB.
 LARGEST_TEXT = 2 ** 20
+LARGEST_TEXTS = 2 ** 25
 LARGEST_PROFILE = 2 ** 24
 INCH = 0.0254
 ORIENTATION, X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT = 0x0112, 0x011a, 0x011b, 0x0128
@@ -39,12 +40,13 @@ class About:
     """What a file says about its pixels, each None if it says nothing.
 
     icc, xmp: bytes. exif: a PIL Exif. dpi: (x, y). chunks: [(name, content), ...] of a PNG, to be copied. key: the
-    content of a PNG's chunk tRNS. damaged: the names of what could not be read.
+    content of a PNG's chunk tRNS. text_bytes: the length of its texts. damaged: the names of what could not be read.
     """
 
     def __init__(self):
         self.icc = self.xmp = self.exif = self.dpi = self.key = None
         self.chunks = []
+        self.text_bytes = 0
         self.damaged = []
 
     def take(self, what, read, content):
@@ -162,6 +164,9 @@ def png_text(name, content, about):
         packed = rest[:1] == b'\1'
         rest = rest[2:].split(b'\0', 2)[2]
         rest = unpacked(rest, LARGEST_TEXT) if packed else rest
+    about.text_bytes += len(rest)
+    if about.text_bytes > LARGEST_TEXTS:
+        raise ValueError('too long')
     if key == XMP_KEY:
         about.xmp = rest
     elif key.startswith(b'Raw profile type '):

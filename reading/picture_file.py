@@ -63,8 +63,8 @@ class Picture:
 def read_picture(path, max_pixels=MAX_PIXELS, reduce=False):
     """The first picture of a file, turned upright, as a Picture.
 
-    reduce: also take grey pictures in floating point, as 8 bits. Raises Bomb if it has more than
-    max_pixels pixels, and UnreadableImage if it cannot be read.
+    reduce: also take grey pictures in floating point, as 8 bits. Raises Bomb if it has more than max_pixels pixels, and
+    UnreadableImage if it cannot be read.
     """
     with reading(path), open(path, 'rb') as file:
         stored = opened(file, reduce, max_pixels)
@@ -89,7 +89,7 @@ def read_size(path):
     """The (width, height) of a file as it is stored, from its header alone if that will do. Raises UnreadableImage."""
     with reading(path), open(path, 'rb') as file:
         try:
-            with Image.open(file) as image:
+            with pil_limit(MAX_PIXELS), Image.open(file) as image:
                 size = image.size
         except Exception:
             # PIL also looks at what stands beside the pixels, and knows fewer kinds of TIFF.
@@ -105,11 +105,9 @@ def reading(path):
 
     Readers of damaged files raise exceptions of almost every type.
     """
-    limit = Image.MAX_IMAGE_PIXELS
-    # require_size takes the place of PIL's limit.
-    Image.MAX_IMAGE_PIXELS = None
     try:
-        with warnings.catch_warnings(), silent_stderr():
+        # require_size takes the place of PIL's limit.
+        with pil_limit(float('inf')), warnings.catch_warnings(), silent_stderr():
             warnings.simplefilter('ignore')
             if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
                 raise ValueError('not a file')
@@ -120,6 +118,14 @@ def reading(path):
         raise Bomb('%s: it may be a decompression bomb' % path)
     except Exception as error:
         raise UnreadableImage('%s: %s' % (path, reason(error, path)))
+
+
+@contextlib.contextmanager
+def pil_limit(pixels):
+    """A context in which PIL opens no picture of more pixels. It allows twice its own limit."""
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None if pixels == float('inf') else pixels // 2
+    try:
+        yield
     finally:
         Image.MAX_IMAGE_PIXELS = limit
 
@@ -171,15 +177,15 @@ def opened(file, reduce=False, max_pixels=MAX_PIXELS):
     """An open file -> Stored. reduce, max_pixels: as in read_picture."""
     divided = blocks.divide(file)
     if not divided:
-        # Other formats, such as ICO, may have a picture inside that is larger than their header says. PIL allows twice
-        # its limit.
-        Image.MAX_IMAGE_PIXELS = None if max_pixels == float('inf') else max_pixels // 2
-        image = Image.open(file)
+        # Other formats, such as ICO, may have a picture inside that is larger than their header says.
+        with pil_limit(max_pixels):
+            image = Image.open(file)
         if image.format == 'PPM' and image.tile[0][0] == 'ppm' and image.tile[0][3][0] == 'RGB' and (
                 image.tile[0][3][1] > 255):
             return Stored(image.size, lambda: decode_ppm(image, file), lambda: 1, about_image(image))
         bits = bits_of_jpeg_2000(file) if image.format == 'JPEG2000' and not image.mode.startswith('I') else 8
-        return Stored(image.size, lambda: decode(image, reduce), lambda: frames(image), about_image(image), bits)
+        return Stored(image.size, lambda: decode(image, reduce, max_pixels=max_pixels), lambda: frames(image),
+                      about_image(image), bits)
     data, about = divided
     if tiff.is_tiff(data):
         tags = tiff.Tags(data)
@@ -215,9 +221,10 @@ def open_tiff(tags):
         TiffImagePlugin.READ_LIBTIFF = False
 
 
-def decode(image, reduce, key=None, scale=1):
+def decode(image, reduce, key=None, scale=1, max_pixels=float('inf')):
     """Decode a PIL image -> (pixels, mode). key: (content of a PNG's chunk tRNS, bits of its samples), or None."""
-    image.load()
+    with pil_limit(max_pixels):
+        image.load()
     if reduce and image.mode == 'F':
         image = grey_of_floats(image)
     picture = from_image(image)

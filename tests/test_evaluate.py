@@ -554,5 +554,9 @@ def test_pictures_of_like_names_are_no_pairs_unless_the_sizes_are_those_of_one(f
     for number, name in enumerate(names):
         side = 160 if name == 'a_x4.png' else 40
         write(folder / 'data' / name, photograph(side, side + 4 * number, number))
+    for folder_name in ('a', 'b'):
+        (folder / 'data' / folder_name).mkdir()
+        (folder / 'data' / folder_name / 'damaged.png').write_bytes(b'')
+        write(folder / 'data' / folder_name / 'dot.png', photograph(40, 40, 0)[:1, :1])
     found, left_out = pairs.find_pairs('data')
-    assert len(found) == 2 and not left_out and not any(pair.lr for pair in found)
+    assert len(found) == 6 and not left_out and not any(pair.lr for pair in found)

@@ -374,6 +374,7 @@ BROKEN = {
     'profile.png': lambda: rgb_png(chunk(b'iCCP', b'name\0\0no zlib')),
     'bomb.png': lambda: rgb_png(chunk(b'iCCP', b'name\0\0' + zlib.compress(bytes(2 ** 25)))),
     'text.png': lambda: rgb_png(chunk(b'iTXt', b'workflow\0\1\0\0\0' + zlib.compress(b'abcdefghij' * 150000))),
+    'texts.png': lambda: rgb_png(*[chunk(b'zTXt', b'a\0\0' + zlib.compress(bytes(2 ** 20)))] * 70),
     'checksum.png': lambda: rgb_png(chunk(b'gAMA', struct.pack('>I', 45455))[:-1] + b'!'),
     'colours.png': lambda: rgb_png(chunk(b'gAMA', b'1'), chunk(b'cHRM', b''), chunk(b'pHYs', b'')),
     'key.png': lambda: rgb_png(chunk(b'tRNS', b'1')),
@@ -531,3 +532,17 @@ def test_a_circle_of_tiff_directories_ends(tmp_path):
     place = 10 + 12 * 9
     (tmp_path / 'a.tif').write_bytes(data[:place] + struct.pack('<I', 8) + data[place + 4:])
     assert np.array_equal(read(tmp_path / 'a.tif').pixels, RGB)
+
+
+def test_an_icon_with_a_bomb_inside_is_refused(tmp_path):
+    bomb = png([bytes(8)], 8, 0, size=(60000, 60000))
+    (tmp_path / 'a.png').write_bytes(struct.pack('<3H4B2H2I', 0, 1, 1, 32, 32, 0, 0, 1, 32, len(bomb), 22) + bomb)
+    for function in (picture_file.read_picture, data_utils.read_image, data_utils.short_side):
+        with pytest.raises(picture_file.Bomb):
+            function(str(tmp_path / 'a.png'))
+
+
+def test_a_pipe_named_like_a_picture_does_not_stop_the_reader(tmp_path):
+    os.mkfifo(str(tmp_path / 'a.png'))
+    with pytest.raises(picture_file.UnreadableImage, match='not a file'):
+        read(tmp_path / 'a.png')

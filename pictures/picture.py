@@ -42,10 +42,12 @@ def with_palette(pixels):
     transparent and those between have parts of the palette for themselves.
     """
     alpha = pixels[:, :, 3]
-    between = (alpha > 0) & (alpha < 255)
-    # The first entry is the transparent one.
+    opaque, between = alpha == 255, (alpha > 0) & (alpha < 255)
+    # The first entry is the transparent one. Each of the other parts gets 32 entries or more.
     indices, palette = np.zeros(alpha.shape, np.uint8), bytes(4)
-    for part, channels, entries in ((alpha == 255, 3, 127 if between.any() else 255), (between, 4, 128)):
+    share = 255 * np.count_nonzero(opaque) // max(1, np.count_nonzero(alpha))
+    share = min(223, max(32, share)) if between.any() else 255
+    for part, channels, entries in ((opaque, 3, share), (between, 4, 255 - share)):
         if part.any():
             row = Image.fromarray(pixels[part][np.newaxis, :, :channels]).quantize(entries)
             indices[part] = np.asarray(row)[0] + len(palette) // 4

@@ -343,23 +343,19 @@ def test_grey_and_alpha_of_16_bits_stays_so(tmp_path):
     assert got.mode == 'LA' and np.array_equal(got.pixels, pixels)
 
 
-def test_opaque_stays_opaque_in_a_palette_with_alpha(tmp_path):
-    """Hard and soft alpha."""
-    for alpha in (ALPHA, np.where(ALPHA == 77, 255, ALPHA).astype(np.uint8)):
-        Image.fromarray(np.dstack([RGB, alpha])).quantize(200).save(str(tmp_path / 'a.png'))
-        given = read(tmp_path / 'a.png')
-        # Alpha of three levels at the most, whatever the palette has made of it.
-        given.pixels[:, :, 3] = alpha
-        with open(str(tmp_path / 'b.png'), 'wb') as file:
-            picture.write_picture(file, [given.pixels], (53, 37), given, '.png')
-        image = Image.open(str(tmp_path / 'b.png'))
-        got = np.asarray(image.convert('RGBA')).astype(int)
-        assert image.mode == 'P'
-        for level in (0, 255):
-            assert (got[:, :, 3][alpha == level] == level).all()
-        seen = alpha > 0
-        assert np.abs(got - given.pixels)[seen].mean() < 8
-        assert np.abs(got[:, :, 3][alpha == 77] - 77).max(initial=0) < 24
+@pytest.mark.parametrize('levels', [(0, 255), (0, 77, 255), (0, 250, 255), range(256)])
+def test_opaque_stays_opaque_in_a_palette_with_alpha(levels, tmp_path):
+    alpha = np.array([levels[number * len(levels) // 53] for number in range(53)], np.uint8)
+    pixels = np.dstack([RGB, np.tile(alpha, (37, 1))])
+    with open(str(tmp_path / 'a.png'), 'wb') as file:
+        picture.write_picture(file, [pixels], (53, 37), picture_file.Picture(pixels, 'P'), '.png')
+    image = Image.open(str(tmp_path / 'a.png'))
+    got = np.asarray(image.convert('RGBA')).astype(int)
+    assert image.mode == 'P'
+    for level in (0, 255):
+        assert ((got[:, :, 3] == level) == (pixels[:, :, 3] == level)).all()
+    seen = pixels[:, :, 3] > 0
+    assert np.abs(got - pixels)[seen].mean() < 8
 
 
 # What stands beside the pixels

@@ -40,14 +40,11 @@ def main(argv):
     writes = first and not settings.dry_run
     with own_folders(settings) if writes else contextlib.nullcontext():
         tell = print if first else lambda line: None
-        earlier = getattr(settings, 'held_out', None)
-        paths, settings.held_out = data_set.find_pictures(
+        paths, held_out = data_set.find_pictures(
             settings.data, settings.crop_size, print,
-            os.path.join(settings.models, 'pictures.json') if writes else None, earlier)
+            os.path.join(settings.models, 'pictures.json') if writes else None, settings.resume)
         tell(run_settings.describe(settings))
-        tell('%d pictures; samples from %s' % (len(set(paths)), settings.held_out))
-        if earlier and not data_set.same_name(settings.held_out, earlier):
-            tell('the samples and their PSNR are of another picture from here on; %s is not there' % earlier)
+        tell('%d pictures; samples from %s' % (len(set(paths)), held_out))
         if missing:
             tell(missing)
         validation = Validation(settings.val, print) if settings.val else None
@@ -58,7 +55,7 @@ def main(argv):
         for name, (old, new) in sorted(changed.items()):
             tell('%s is %s from here on; it was %s' % (
                 run_settings.option(name), run_settings.shown(new), run_settings.shown(old)))
-        sample = data_set.sample_pair(settings.held_out, settings.lr_resize)
+        sample = data_set.sample_pair(held_out, settings.lr_resize)
 
         if settings.dry_run:
             with Readers(paths, settings.readers, print) as pictures:

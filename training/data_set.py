@@ -27,16 +27,20 @@ SAMPLE_SIZE = 384
 # A description of the index, stored in it as its key. An index with another description is made again.
 INDEX = 'path: [size in bytes, ctime in ns, short side in pixels or why it cannot be read], Pillow %s' % PIL.__version__
 
+# The key of the path of the held-out picture.
+HELD_OUT = 'held_out'
 
-def find_pictures(data, crop_size, warn, index=None, earlier=None):
+
+def find_pictures(data, crop_size, warn, index=None, resume=False):
     """Find the training pictures -> (their paths, the path of the picture held out for samples).
 
     data: a list of [folder, weight], where a picture is listed as often as the weight of its folder says, or None for
     the embedded pictures. Left out are pictures that cannot be read or are smaller than the crop, and low-resolution
     pictures that lie beside originals (measuring/pairs.py); `warn` is called with their number and names. The held-out
-    picture is the one that was held out `earlier`, or has its name; else the first that is large enough for a whole
-    sample; else the picture with the longest short side. index: a file that keeps the result of short_sides for the
-    next run, or None. Raises UsageError if fewer than two pictures remain.
+    picture is the first that is large enough for a whole sample, else the picture with the longest short side; with
+    `resume` it is the earlier run's, or one of its name, and `warn` is called if there is none. index: a file that
+    keeps the held-out picture and the result of short_sides for the next run, or None. Raises UsageError if fewer than
+    two pictures remain.
     """
     if data is None:
         return embedded(*EMBEDDED), embedded(EMBEDDED_SAMPLE)[0]
@@ -45,6 +49,7 @@ def find_pictures(data, crop_size, warn, index=None, earlier=None):
     for folder, weight in data:
         weights.update(dict.fromkeys(folders[folder], weight))
     sides = short_sides(weights, index)
+    earlier = read_index(index).get(HELD_OUT) if resume else None
     leave_out_others(folders, sides, warn)
     left_out = []
     for path, side in list(sides.items()):
@@ -69,6 +74,10 @@ def find_pictures(data, crop_size, warn, index=None, earlier=None):
         raise UsageError('--data %s: %d pictures of at least %d x %d pixels; training needs one, and one more is '
                          'held out for the samples' % (
                              ', '.join(folder for folder, _ in data), len(sides), crop_size, crop_size))
+    if earlier and not same_name(held_out, earlier):
+        warn('the samples and their PSNR are of another picture from here on; %s is not there' % earlier)
+    if index and read_index(index).get(HELD_OUT) != held_out:
+        write_index(index, {**read_index(index), HELD_OUT: held_out})
     return [path for path in sides if path != held_out for _ in range(weights[path])], held_out
 
 
@@ -101,11 +110,8 @@ def short_sides(paths, index=None):
     Pictures that have not changed since the file `index` was written are taken from it. If any picture has changed,
     the index is written again.
     """
-    try:
-        with open(index or os.devnull) as file:
-            known = json.load(file)[INDEX]
-    except (OSError, ValueError, LookupError, TypeError):
-        known = {}
+    content = read_index(index)
+    known = content.get(INDEX, {})
     entries = {}
     for path in paths:
         try:
@@ -119,8 +125,22 @@ def short_sides(paths, index=None):
             entry = [None, None, '%s: %s' % (path, error.strerror)]
         entries[path] = entry
     if index and entries != known:
-        replace_text(index, json.dumps({INDEX: entries}, indent=0))
+        write_index(index, {**content, INDEX: entries})
     return {path: entry[2] for path, entry in entries.items()}
+
+
+def read_index(path):
+    """The content of an index, {INDEX: entries, HELD_OUT: path}, as far as it is there and whole."""
+    try:
+        with open(path or os.devnull) as file:
+            content = json.load(file)
+        return {name: content[name] for name in (INDEX, HELD_OUT) if name in content}
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def write_index(path, content):
+    replace_text(path, json.dumps(content, indent=0))
 
 
 def sample_pair(path, lr_resize):

@@ -102,21 +102,20 @@ class Tags:
         if len(found) < -(-width // across) * -(-height // down) * planes:
             raise ValueError('a TIFF that is cut off')
 
-    def file(self, tags=PIXELS, **changed):
-        """The file with a directory of certain tags alone, some of them changed -> an open file for PIL.
+    def file(self, tags=PIXELS, changed=None, data=None):
+        """An open file for PIL, with a directory of certain tags alone behind the file's bytes, or behind `data`.
 
-        changed: {name of a constant of this module: its values, or None to leave it out}.
+        changed: {tag: other values for it, () to leave it out}.
         """
+        data = self.data if data is None else data
         kept = {tag: entry for tag, entry in self.entries.items() if tag in tags}
-        changed = {globals()[name]: value for name, value in changed.items()}
         # Numbers of 8 bytes are BigTIFF's.
-        changed.update((tag, self.get(tag)) for tag, (kind, _) in kept.items() if kind in (16, 17, 18)
-                       and tag not in changed)
-        kept.update((tag, (4, struct.pack('%s%dI' % (self.order, len(value or ())), *value or ())))
-                    for tag, value in changed.items())
+        changed = {**{tag: self.get(tag) for tag, (kind, _) in kept.items() if kind in (16, 17, 18)}, **(changed or {})}
+        kept.update((tag, (4, struct.pack('%s%dI' % (self.order, len(values)), *values)))
+                    for tag, values in changed.items())
         kept = {tag: entry for tag, entry in kept.items() if entry[1]}
-        # Behind the file, at an even address.
-        start = len(self.data) + len(self.data) % 2
+        # At an even address, behind the header.
+        start = max(8, len(data) + len(data) % 2)
         entries, more = [], b''
         for tag, (kind, content) in sorted(kept.items()):
             entry = struct.pack(self.order + 'HHI', tag, kind, len(content) // TYPES[kind][0])
@@ -127,7 +126,8 @@ class Tags:
             entries.append(entry + content.ljust(4, b'\0'))
         file = io.BytesIO()
         file.write(self.data[:2] + struct.pack(self.order + 'HI', 42, start))
-        file.write(self.data[8:].ljust(start - 8, b'\0'))
+        file.write(data[8:])
+        file.seek(start)
         file.write(struct.pack(self.order + 'H', len(kept)) + b''.join(entries) + bytes(4) + more)
         file.seek(0)
         return file
@@ -176,18 +176,18 @@ class Samples:
     def unpacked(self, samples, plane=None):
         """`samples` for each pixel, [H, W, samples], of one plane or of all that stand side by side."""
         width, height = self.size
-        changed = {'WIDTH': (width * samples,), 'BITS': (self.bits,), 'PHOTOMETRIC': (1,), 'SAMPLES': (1,),
-                   'PLANES': None, 'EXTRA': None, 'SAMPLE_FORMAT': None, 'PREDICTOR': None}
+        changed = {WIDTH: (width * samples,), BITS: (self.bits,), PHOTOMETRIC: (1,), SAMPLES: (1,),
+                   PLANES: (), EXTRA: (), SAMPLE_FORMAT: (), PREDICTOR: ()}
         period = width
         if TILE_OFFSETS in self.tags:
             period, = self.tags.get(TILE_WIDTH)
-            changed['TILE_WIDTH'] = (period * samples,)
+            changed[TILE_WIDTH] = (period * samples,)
         if plane is not None:
-            for name in ('STRIP_OFFSETS', 'STRIP_BYTES', 'TILE_OFFSETS', 'TILE_BYTES'):
-                values = self.tags.get(globals()[name])
+            for tag in (STRIP_OFFSETS, STRIP_BYTES, TILE_OFFSETS, TILE_BYTES):
+                values = self.tags.get(tag)
                 count = len(values) // self.samples
-                changed[name] = values[plane * count:(plane + 1) * count]
-        with Image.open(self.tags.file(**changed)) as image:
+                changed[tag] = values[plane * count:(plane + 1) * count]
+        with Image.open(self.tags.file(changed=changed)) as image:
             image.load()
             rows = np.asarray(image).reshape(height, width, samples)
         rows = rows.astype(np.uint16 if self.bits == 16 else np.uint8)

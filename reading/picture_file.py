@@ -1,5 +1,6 @@
 """Read a picture file of any kind, for training, measuring and enlarging alike."""
 import contextlib
+import functools
 import io
 import os
 import struct
@@ -18,6 +19,8 @@ except ImportError as error:
 
 # PIL's limit: a file of more pixels may be a decompression bomb.
 MAX_PIXELS = 2 * Image.MAX_IMAGE_PIXELS
+# The most bytes that deflate makes of one. PIL fills a PNG with black whose data ends too early, but as it should.
+MOST_UNPACKED = 1032
 # Rows of a PIL image that are converted at once.
 STRIP = 256
 
@@ -197,11 +200,10 @@ def opened(file, reduce=False, max_pixels=MAX_PIXELS):
         # PIL gives 12 bits as the low ones of 16.
         scale = 65535 / 4095 if tags.get(tiff.BITS) == (12,) else 1
         return Stored(image.size, lambda: decode(image, reduce, scale=scale), lambda: tags.pages, about)
-    if data.startswith(blocks.PNG) and data[24] == 16:
-        return Stored(struct.unpack('>2I', data[16:24]), lambda: decode_deep_png(data, about.key), lambda: 1, about)
     image = Image.open(io.BytesIO(data))
-    return Stored(image.size, lambda: decode(image, reduce, about.key and (about.key, data[24])),
-                  lambda: frames(image), about)
+    decode_one = functools.partial(decode_png, image, data, about.key) if data.startswith(blocks.PNG) else (
+        functools.partial(decode, image, reduce))
+    return Stored(image.size, decode_one, lambda: frames(image), about)
 
 
 def open_tiff(tags):
@@ -221,8 +223,8 @@ def open_tiff(tags):
         TiffImagePlugin.READ_LIBTIFF = False
 
 
-def decode(image, reduce, key=None, scale=1, max_pixels=float('inf')):
-    """Decode a PIL image -> (pixels, mode). key: (content of a PNG's chunk tRNS, bits of its samples), or None."""
+def decode(image, reduce, scale=1, max_pixels=float('inf')):
+    """Decode a PIL image -> (pixels, mode). scale: a factor for its samples, which then have 16 bits."""
     with pil_limit(max_pixels):
         image.load()
     if reduce and image.mode == 'F':
@@ -230,21 +232,30 @@ def decode(image, reduce, key=None, scale=1, max_pixels=float('inf')):
     picture = from_image(image)
     if scale != 1:
         picture.pixels = np.round(picture.pixels * scale).astype(np.uint16)
-    return with_key(picture.pixels, *key) if key else (picture.pixels, picture.mode)
+    return picture.pixels, picture.mode
 
 
-def decode_deep_png(data, key):
+def decode_png(image, data, key):
+    """Decode the PIL image of a PNG's bytes -> (pixels, mode). key: the content of its chunk tRNS, or None."""
+    bits, colour_type = data[24:26]
+    channels = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[colour_type]
+    if image.width * image.height * channels * bits / 8 > MOST_UNPACKED * len(data):
+        raise ValueError('image file is truncated')
+    pixels, mode = decode_deep_png(image, data) if bits == 16 else decode(image, False)
+    return with_key(pixels, key, bits) if key else (pixels, mode)
+
+
+def decode_deep_png(image, data):
     """Decode a PNG of 16 bits, of which PIL keeps eight -> (pixels, mode). Raises ValueError."""
     # OpenCV fills a picture that is cut off with black; PIL notices that.
-    Image.open(io.BytesIO(data)).load()
+    image.load()
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.dtype != np.uint16:
         raise ValueError('OpenCV does not read its 16-bit pixels')
     pixels = pixels.reshape(pixels.shape[:2] + (-1,))
     # OpenCV returns BGR, and grey with alpha as four channels.
     channels, mode = {0: ([0], 'I;16'), 2: ([2, 1, 0], 'RGB'), 4: ([0, -1], 'LA'), 6: ([2, 1, 0, 3], 'RGBA')}[data[25]]
-    pixels = pixels[:, :, channels]
-    return with_key(pixels, key, 16) if key else (pixels, mode)
+    return pixels[:, :, channels], mode
 
 
 def decode_ppm(image, file):

@@ -523,6 +523,16 @@ def test_a_tiff_that_is_cut_off_is_refused(rows, length, tmp_path):
         read(tmp_path / 'a.tif')
 
 
+@pytest.mark.parametrize('depth', [8, 16])
+def test_a_png_of_more_rows_than_its_data_can_hold_is_refused(depth, tmp_path):
+    (tmp_path / 'a.png').write_bytes(png([bytes(16 * depth // 8)] * 16, depth, 0, size=(16, 1000000)))
+    with pytest.raises(picture_file.UnreadableImage, match='truncated'):
+        read(tmp_path / 'a.png')
+    flat = png([bytes(3000 * depth // 8)] * 1000, depth, 0, size=(3000, 1000))
+    (tmp_path / 'flat.png').write_bytes(flat)
+    assert len(flat) < 10000 and not read(tmp_path / 'flat.png').pixels.any()
+
+
 def test_a_circle_of_tiff_directories_ends(tmp_path):
     data = tiff(RGB)
     place = 10 + 12 * 9

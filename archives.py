@@ -8,12 +8,12 @@ import shutil
 import sys
 import tarfile
 import zipfile
-import zlib
 
 from cli import command
 from cli.command import RunError, UsageError
 from cli.progress import Bar
-from data_utils import EXTENSIONS
+from reading.folders import EXTENSIONS, walk
+from storage.files import beside
 
 SUFFIXES = ('.zip', '.tar', '.tar.gz', '.tgz', '.tar.bz2', '.tar.xz')
 
@@ -37,13 +37,13 @@ def unpack_all(folder, output):
     the disk has no room for it.
     """
     folders = []
-    for root, _, names in sorted(os.walk(folder)):
-        for name in sorted(names):
-            suffix = max((suffix for suffix in SUFFIXES if name.lower().endswith(suffix)), key=len, default=None)
-            if suffix:
-                parts = os.path.relpath(root, folder).split(os.sep) + [name[:-len(suffix)]]
-                folders.append(os.path.join(output, '_'.join(part for part in parts if part != '.')))
-                unpack(os.path.join(root, name), folders[-1])
+    for path in walk(folder):
+        name = os.path.basename(path)
+        suffix = max((suffix for suffix in SUFFIXES if name.lower().endswith(suffix)), key=len, default=None)
+        if suffix:
+            parts = os.path.relpath(path[:-len(suffix)], folder).split(os.sep)
+            folders.append(os.path.join(output, '_'.join(parts)))
+            unpack(path, folders[-1])
     return folders
 
 
@@ -54,14 +54,15 @@ def unpack(path, folder):
     """
     if os.path.isdir(folder):
         return
-    new = folder + '.new'
-    shutil.rmtree(new, ignore_errors=True)
-    os.makedirs(new)
-    try:
+    os.makedirs(os.path.dirname(os.path.abspath(folder)), exist_ok=True)
+    with beside(folder, os.mkdir) as new:
         extract(path, new)
-        os.rename(new, folder)
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
+        try:
+            os.rename(new, folder)
+        except OSError:
+            # Another process has unpacked it meanwhile.
+            if not os.path.isdir(folder):
+                raise
 
 
 def extract(path, folder):
@@ -79,9 +80,18 @@ def extract(path, folder):
                     with open_picture() as source, open(target, 'wb') as file:
                         shutil.copyfileobj(source, file, 2 ** 20)
                     bar.update(size)
-    # zipfile raises RuntimeError if a password is needed, NotImplementedError for an unknown compression.
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, NotImplementedError, RuntimeError, zlib.error) as error:
-        raise UsageError('%s cannot be unpacked (%s); upload it again' % (path, error))
+    except (RunError, OSError) as error:
+        # Also a truncated gzip file is an OSError, but one without a number.
+        if isinstance(error, RunError) or error.errno:
+            raise
+        raise damaged(path, error)
+    except Exception as error:
+        # zipfile and tarfile raise exceptions of many types on damaged archives, and RuntimeError without a password.
+        raise damaged(path, error)
+
+
+def damaged(path, error):
+    return UsageError('%s cannot be unpacked (%s); upload it again' % (path, ' '.join(str(error).split())))
 
 
 def pictures_of(archive):

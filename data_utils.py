@@ -3,18 +3,12 @@ import importlib.util
 import os
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
-from cli.command import UsageError, end_without_opencv
+from cli.command import UsageError
+from reading.folders import EXTENSIONS, walk
+from reading.picture_file import UnreadableImage, cv2, read_picture, read_size, to_rgb  # noqa: F401 used elsewhere
 from storage.files import replace_file
-
-try:
-    import cv2
-except ImportError as error:
-    end_without_opencv(error)
-
-# Without .gif, whose 256 dithered colours are useless for training and for measuring.
-EXTENSIONS = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')
 
 # The colour photographs in scikit-image's wheel. The two motorcycles are one scene, photographed from two places.
 EMBEDDED = ('chelsea.png', 'coffee.png', 'hubble_deep_field.jpg', 'ihc.png', 'motorcycle_left.png',
@@ -23,14 +17,6 @@ EMBEDDED_SAMPLE = 'astronaut.png'
 
 # How many times smaller each side of a low-resolution picture is than its original's.
 SCALE = 4
-
-
-class UnreadableImage(Exception):
-    """A picture that cannot be read; the message names the file and the reason."""
-
-
-# The exceptions that PIL raises for a damaged, foreign or enormous file.
-UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, MemoryError, Image.DecompressionBombError)
 
 
 # Pixels
@@ -81,9 +67,7 @@ def list_images(folder):
     """The paths of the pictures in a folder and its sub-folders, sorted. Raises UsageError if it is not a folder."""
     if not os.path.isdir(folder):
         raise UsageError('%s is not a folder' % folder)
-    paths = [os.path.join(root, name) for root, _, names in os.walk(folder) for name in names
-             if name.lower().endswith(EXTENSIONS) and not name.startswith('.')]
-    return sorted(paths)
+    return sorted(path for path in walk(folder) if path.lower().endswith(EXTENSIONS))
 
 
 def read_image(path):
@@ -91,56 +75,18 @@ def read_image(path):
 
     Raises UnreadableImage.
     """
-    try:
-        with Image.open(path) as image:
-            return np.asarray(as_rgb(ImageOps.exif_transpose(image)))
-    except UNREADABLE as error:
-        raise UnreadableImage('%s: %s' % (path, reason(error, path)))
+    picture = read_picture(path, reduce=True)
+    return to_rgb(picture.pixels, picture)
 
 
 def short_side(path):
     """The smaller of a picture's width and height, from its header alone. Raises UnreadableImage."""
-    try:
-        with Image.open(path) as image:
-            return min(image.size)
-    except UNREADABLE as error:
-        raise UnreadableImage('%s: %s' % (path, reason(error, path)))
+    return min(read_size(path))
 
 
 def write_jpeg(path, image):
     """Write image uint8 RGB [H, W, 3] at quality 95 without chroma subsampling. Raises OSError."""
     replace_file(path, lambda file: Image.fromarray(image).save(file, 'JPEG', quality=95, subsampling=0))
-
-
-def reason(error, path):
-    if os.path.isfile(path) and os.path.getsize(path) == 0:
-        return 'the file is empty'
-    if isinstance(error, Image.UnidentifiedImageError):
-        return 'not a picture'
-    return getattr(error, 'strerror', None) or error
-
-
-def as_rgb(image):
-    """A PIL image of any mode -> mode RGB."""
-    if image.mode.startswith(('I', 'F')):
-        return grey_of_many_bits(image).convert('RGB')
-    if image.mode in ('LA', 'La', 'PA', 'RGBA', 'RGBa') or 'transparency' in image.info:
-        image = image.convert('RGBA')
-        return Image.alpha_composite(Image.new('RGBA', image.size, 'white'), image).convert('RGB')
-    return image.convert('RGB')
-
-
-def grey_of_many_bits(image):
-    """A PIL image of 16-bit, 32-bit or floating-point grey -> mode L. PIL's own conversion clips all values at 255.
-
-    White is 65535, but in floating point 1 or 255 if no value is larger.
-    """
-    values = np.asarray(image).astype(np.float64)
-    if image.mode == 'F' and values.size and values.max() <= 1:
-        full = 1
-    else:
-        full = 255 if values.size and values.max() <= 255 and image.mode == 'F' else 65535
-    return Image.fromarray(np.clip(np.round(values * (255 / full)), 0, 255).astype(np.uint8))
 
 
 def embedded(*names):

@@ -3,9 +3,9 @@
     python evaluate.py --data Set5 --model models/g_models
     python evaluate.py --data DIV2K_valid_HR --model models/g_models other.npz --lpips --json scores.json --save strips
 
-Each picture is cropped to a multiple of 4. If its low-resolution partner exists, it is read: NAME_LR beside NAME_HR, or
-as in DIV2K, NAMEx4 in ..._LR_bicubic/X4 beside ..._HR. Else it is made by bicubic reduction. PSNR and SSIM are measured
-on luma with 4 pixels cut from each side, LPIPS on the whole RGB picture.
+Each picture is cropped to a multiple of 4. If its low-resolution partner exists, it is read: NAME_LR beside NAME_HR,
+NAMEx4 in ..._LR_bicubic/X4 as in DIV2K, or NAME of a quarter of its size in another folder. Else it is made by bicubic
+reduction. PSNR and SSIM are measured on luma with 4 pixels cut from each side, LPIPS on the whole RGB picture.
 
 --json: {"data": DIR, "lr": "folder" or "bicubic", "left_out": [LINE, ...], "models": {MODEL: {"mean": SCORES,
 "pictures": {PICTURE: SCORES}}}} with SCORES {"psnr_y": dB, null if infinite, "ssim_y": number, "lpips": number}.

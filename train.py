@@ -25,7 +25,7 @@ from training import settings as run_settings
 from training.dry_run import forecast
 from training.log import RunLog
 from training.readers import Readers
-from training.run import Run, own_folders, saved_position
+from training.run import STATE, Run, own_folders, saved_position
 from training.stages import SAMPLES, STAGES, TITLES, Stage
 from training.validation import Validation
 
@@ -43,7 +43,7 @@ def main(argv):
         tell = print if first else lambda line: None
         paths, held_out = data_set.find_pictures(
             settings.data, settings.crop_size, print,
-            os.path.join(settings.models, 'pictures.json') if writes else None)
+            os.path.join(settings.models, 'pictures.json') if writes else None, settings.resume)
         tell(run_settings.describe(settings))
         tell('%d pictures; samples from %s' % (len(set(paths)), held_out))
         if missing:
@@ -76,11 +76,16 @@ def main(argv):
             run_settings.save(settings)
         with command.StopSignals() as signals, Readers(paths, settings.readers, print) as pictures:
             stop = run.cluster.agreed(signals)
+            epochs = len(run.position.rows)
             train(run, pictures, sample, measures, validation, log, stop)
         run.cluster.leave()
         if stop.received:
             print('stopped and saved; `%s` goes on' % run_settings.resume_command(settings))
             return 128 + stop.received
+        if len(run.position.rows) == epochs:
+            tell('nothing was left to do; `%s --n-epoch N` goes on, with N above %d' % (
+                run_settings.resume_command(settings), settings.n_epoch))
+            return 0
         tell('networks in %s, pictures in %s; `python show_results.py` shows them side by side' % (
             os.path.join(settings.models, 'g_models'), os.path.join(settings.output, 'epoch_*.jpg')))
         return 0
@@ -169,13 +174,16 @@ def is_over(stage, position):
 
 
 def require_finite(losses, position, settings):
+    """Raises RunError if a loss is not finite; it says how to go on."""
     for name, value in losses.items():
         if not math.isfinite(value):
-            raise command.RunError(
-                '%s became %s in update %d of epoch %d, stage %s; the last state saved in %s is from before that: `%s '
-                '--learning-rate X` continues from it; take a smaller X than before' % (
-                    name, value, position.update + 1, position.epoch, position.stage, settings.models,
-                    run_settings.resume_command(settings)))
+            option = 'learning_rate_init' if position.stage == 'init' else 'learning_rate'
+            where = ('the last state saved in %s is from before that: `%s %s X` continues from it' % (
+                settings.models, run_settings.resume_command(settings), run_settings.option(option))
+                if os.path.exists(os.path.join(settings.models, STATE)) else
+                'nothing has been saved yet: start again with --overwrite and %s X' % run_settings.option(option))
+            raise command.RunError('%s became %s in update %d of epoch %d, stage %s; %s, with X below %g' % (
+                name, value, position.update + 1, position.epoch, position.stage, where, getattr(settings, option)))
 
 
 def console_line(row, n_epoch):

@@ -4,6 +4,7 @@
     python upscale.py FOLDER... -o enlarged          every picture in the folders and sub-folders
     python upscale.py photo.jpg --model models/g_models
     python upscale.py photo.jpg --strength 0.5       less of SRGAN's texture, closer to the original
+    python upscale.py photo.jpg -o large.jpg         names the result, .png or .jpg
     python upscale.py FOLDER -o enlarged --compare   writes enlarged/compare.html too, a page with sliders
     python upscale.py --export DIR                   writes the network as a Paddle inference model
     python upscale.py --export FILE.onnx             writes the network as an ONNX model
@@ -39,15 +40,15 @@ from cli.command import Parser, RunError, UsageError, positive
 from cli.paddle_setup import set_threads
 from cli.progress import Bar
 from cpu import engine
-from data_utils import EXTENSIONS, SCALE, UnreadableImage
+from data_utils import SCALE, UnreadableImage
 from measuring import html_page
 from pictures.enlarge import TILE, strips, upscale  # noqa: F401 upscale.upscale is what users call
-from pictures.picture import JPEG_SIDE, MAX_PIXELS, extension, read_picture, to_rgb, write_picture
+from pictures.jobs import RESULTS, plan
+from pictures.picture import JPEG_SIDE, extension, write_picture
+from reading.picture_file import MAX_PIXELS, Bomb, read_picture, reason, to_rgb
 from storage import networks
 from storage.files import replace_file, replace_text
 
-SUFFIX = '_x%d' % SCALE
-READABLE = EXTENSIONS + ('.gif',)
 PAGE = 'compare.html'
 
 
@@ -65,9 +66,7 @@ def main(argv):
         if not jobs:
             return 0
     model = engine.load(model_path, options.precision, options.strength)
-    if options.tile <= 2 * model.margin:
-        raise UsageError('--tile %d: tiles overlap by %d pixels, so it must be at least %d' % (
-            options.tile, 2 * model.margin, 2 * model.margin + 1))
+    check_tile(options.tile, 2 * model.margin)
     print('%s%s in %s%s' % (model_path, '' if options.strength is None else ' at strength %g' % options.strength,
                             model.precision, ': ' + model.note if model.note else ''))
 
@@ -89,7 +88,8 @@ def parse(argv):
     parser = Parser(prog='upscale.py', allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
                     description=__doc__)
     parser.add_argument('pictures', metavar='PICTURE|FOLDER', nargs='*', help='pictures, or folders of pictures')
-    parser.add_argument('-o', '--output', metavar='DIR', help='folder to write to (beside each picture)')
+    parser.add_argument('-o', '--output', metavar='DIR|FILE', help='folder to write to (beside each picture), '
+                        'or the file, .png or .jpg, if there is one picture')
     parser.add_argument('--model', metavar='DIR', help='network: a directory, a .npz, srgan or srresnet of pretrained/ '
                         '(%s, else srgan)' % networks.TRAINED)
     parser.add_argument('--precision', choices=('auto', 'fp32', 'int8'), default='auto',
@@ -145,42 +145,16 @@ def export_network(path, options):
             path, options.export_page))
 
 
-def plan(paths, output):
-    """The files to read and write -> [(picture, destination without _x4 and its ending), ...].
-
-    paths: pictures and folders. If two pictures differ only in their ending, the destination keeps it. Raises
-    UsageError if a path does not exist, a folder has no picture, or two pictures have one destination.
-    """
-    found = []
-    for path in paths:
-        if os.path.isdir(path):
-            pictures = list(pictures_in(path))
-            if not pictures:
-                raise UsageError('%s: no picture in it (%s)' % (path, ' '.join(READABLE)))
-            found += [(picture, os.path.join(output or path, os.path.relpath(picture, path))) for picture in pictures]
-        elif os.path.exists(path):
-            found.append((path, os.path.join(output, os.path.basename(path)) if output else path))
-        else:
-            raise UsageError('%s does not exist' % path)
-    names = collections.Counter(os.path.splitext(destination)[0] for _, destination in found)
-    jobs = [(picture, destination if names[os.path.splitext(destination)[0]] > 1 else os.path.splitext(destination)[0])
-            for picture, destination in found]
-    sources = {}
-    for picture, destination in jobs:
-        if sources.setdefault(destination, picture) != picture:
-            raise UsageError('%s and %s would both become %s%s; enlarge them one by one' % (
-                sources[destination], picture, destination, SUFFIX))
-    return [(picture, destination) for destination, picture in sources.items()]
-
-
-def pictures_in(folder):
-    """The pictures in a folder and its sub-folders, in the order of their paths, except those this command wrote."""
-    for root, folders, names in os.walk(folder):
-        folders.sort()
-        for name in sorted(names):
-            stem, ending = os.path.splitext(name)
-            if ending.lower() in READABLE and not stem.endswith(SUFFIX) and not name.startswith('.'):
-                yield os.path.join(root, name)
+def check_tile(tile, overlap):
+    """Check --tile, in pixels, and print how much slower a small one is. Raises UsageError."""
+    if tile <= overlap:
+        raise UsageError('--tile %d: tiles overlap by %d pixels, so it must be at least %d' % (
+            tile, overlap, overlap + 1))
+    # Each tile gives a square whose side is shorter by the overlap.
+    slower = (tile / (tile - overlap)) ** 2
+    if slower > 4:
+        print('--tile %d: tiles overlap by %d pixels, so a picture of many tiles takes up to %.0f times as long as one '
+              'tile; %d takes 4 times as long' % (tile, overlap, slower, 2 * overlap))
 
 
 def enlarge_files(jobs, model, options, count):
@@ -190,50 +164,75 @@ def enlarge_files(jobs, model, options, count):
     """
     # A page has room for two or three pictures of side SIDE, or for about ten of half of it.
     side = html_page.SIDE // (1 if len(jobs) < 3 else 2) if options.compare else None
-    for source, destination in jobs:
+    for job in jobs:
         try:
-            shown = enlarge_file(source, destination, model, options, count, side)
-        except (UnreadableImage, OSError, MemoryError) as error:
+            shown = enlarge_file(job, model, options, count, side)
+        except Exception as error:
+            # Whatever a reader or a writer of pictures raises, the others go on.
             shown = None
             count['failed'] += 1
-            Bar.write('failed: %s' % (error if isinstance(error, UnreadableImage) else '%s: %s' % (
-                source, getattr(error, 'strerror', None) or 'not enough memory')), file=sys.stderr)
+            Bar.write('failed: %s' % failure(error, job), file=sys.stderr)
         if shown:
             yield shown
 
 
-def enlarge_file(source, destination, model, options, count, side=None):
-    """Enlarge one picture and count it in `count`. Raises UnreadableImage, OSError.
+def failure(error, job):
+    """One line on why a picture failed."""
+    if isinstance(error, Bomb):
+        return '%s; --huge allows them' % error
+    if isinstance(error, (UnreadableImage, RunError)):
+        return str(error)
+    return '%s: %s' % (job.source, reason(error))
+
+
+def enlarge_file(job, model, options, count, side=None):
+    """Enlarge one picture and count it in `count`. Raises UnreadableImage, RunError, and what its writer raises.
 
     With a `side`, returns (name, html_page.Views) of the picture's middle, at most side x side of its own pixels; None
     without, and if the result exists already.
     """
-    picture = read_picture(source, float('inf') if options.huge else MAX_PIXELS)
+    picture = read_picture(job.source, float('inf') if options.huge else MAX_PIXELS)
     height, width = picture.pixels.shape[:2]
-    ending = extension(picture, options.format)
-    path = destination + SUFFIX + ending
+    ending = job.ending or extension(picture, options.format)
+    path = job.result if job.ending else job.result + ending
     if os.path.exists(path) and not options.overwrite:
         count['skipped'] += 1
         return None
+    if os.path.exists(path) and os.path.samefile(path, job.source):
+        raise UnreadableImage('%s: this is the picture itself; name another result' % path)
     if ending == '.jpg' and SCALE * max(height, width) > JPEG_SIDE:
-        raise UnreadableImage('%s: JPEG has at most %d pixels a side; use --format png' % (source, JPEG_SIDE))
-    if picture.note:
-        Bar.write('%s: %s' % (source, picture.note))
-    bar = functools.partial(Bar, desc=os.path.basename(source), unit='tile')
+        raise UnreadableImage('%s: JPEG has at most %d pixels a side; use --format png' % (job.source, JPEG_SIDE))
+    if (ending == '.tif') != (picture.mode == 'CMYK') and ending != '.jpg':
+        raise UnreadableImage('%s: CMYK is written as TIFF or JPEG, all others as PNG or JPEG; give %s such an ending'
+                              % (job.source, path))
+    bar = functools.partial(Bar, desc=os.path.basename(job.source), unit='tile')
     enlarged = strips(picture, model, options.tile, options.ensemble, bar)
     if side:
         rows, columns = html_page.middle(height, width, side)
         kept = []
         enlarged = keep_window(enlarged, rows, columns, kept)
-    # Writing the picture makes its strips, one by one.
-    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-    replace_file(path, lambda file: write_picture(file, enlarged, (SCALE * width, SCALE * height), picture, ending))
+    folder = os.path.dirname(os.path.abspath(path))
+    try:
+        os.makedirs(folder, exist_ok=True)
+        # Writing the picture makes its strips, one by one.
+        replace_file(path, lambda file: write_picture(
+            file, enlarged, (SCALE * width, SCALE * height), picture, ending), options.overwrite)
+    except OSError as error:
+        if isinstance(error, FileExistsError) and os.path.exists(path):
+            Bar.write('%s: another process has written %s meanwhile; --overwrite replaces it' % (job.source, path))
+            count['skipped'] += 1
+            return None
+        raise RunError('%s cannot be written: %s' % (
+            path, 'its folder is a file' if os.path.isfile(folder) else error.strerror or error))
+    for note in picture.notes:
+        Bar.write('%s: %s' % (job.source, note))
     count.update(enlarged=1, pixels=height * width)
     if not side:
         return None
     lr = picture.pixels[rows, columns]
-    name = source if lr.shape == picture.pixels.shape else '%s, its middle' % source
-    return name, html_page.views(to_rgb(lr, picture), [('Generated', to_rgb(np.concatenate(kept), picture))])
+    name = job.source if lr.shape == picture.pixels.shape else '%s, its middle' % job.source
+    return name, html_page.views(to_rgb(lr, picture, 'grey'), [
+        ('Generated', to_rgb(np.concatenate(kept), picture, 'grey'))])
 
 
 def keep_window(strips, rows, columns, kept):
@@ -250,8 +249,10 @@ def keep_window(strips, rows, columns, kept):
 
 def find_page(options):
     """The path of the page that --compare writes. Raises UsageError if it exists, RunError if it cannot be written."""
-    first = options.pictures[0]
-    folder = options.output or (first if os.path.isdir(first) else os.path.dirname(first)) or '.'
+    first, output = options.pictures[0], options.output
+    if output and os.path.splitext(output)[1].lower() in RESULTS and not os.path.isdir(output):
+        output = os.path.dirname(output) or '.'
+    folder = output or (first if os.path.isdir(first) else os.path.dirname(first)) or '.'
     path = os.path.normpath(os.path.join(folder, PAGE))
     if os.path.exists(path) and not options.overwrite:
         raise UsageError('%s exists; --overwrite replaces it, -o DIR writes elsewhere' % path)

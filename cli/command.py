@@ -1,5 +1,7 @@
 """Code that all commands share: errors and exit codes, types for options, and the orderly stop on a signal."""
 import argparse
+import contextlib
+import io
 import math
 import os
 import signal
@@ -50,6 +52,10 @@ def switch(text):
 
 def run(main, argv=None):
     """Call main(argv) as a command and return its exit code. Expected errors print one line instead of a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        # Names of files can have bytes that are no text, or that the terminal has no characters for: they are escaped.
+        if hasattr(stream, 'reconfigure'):
+            stream.reconfigure(errors='backslashreplace')
     try:
         return main(sys.argv[1:] if argv is None else argv) or 0
     except UsageError as error:
@@ -74,6 +80,21 @@ def end_without_opencv(error):
     """End the process with one line for the ImportError of an OpenCV that lacks a system library."""
     sys.exit(complain('OpenCV lacks a system library (%s); on Debian and Ubuntu: '
                       'apt-get install libsm6 libxext6 libxrender1 libglib2.0-0 libgomp1' % error, 2))
+
+
+@contextlib.contextmanager
+def silent_stderr():
+    """Discard the standard error output of this process, including the output of C libraries."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 class StopSignals:

@@ -3,12 +3,11 @@
 It sets the flags that Paddle reads when it is loaded, imports it without its messages, and gives it all cores.
 """
 import contextlib
-import io
 import os
 import sys
 import types
 
-from cli.command import UsageError, complain, end_without_opencv
+from cli.command import UsageError, complain, end_without_opencv, silent_stderr
 
 # Paddle reads these flags once, when its library is loaded. On a GPU it then allocates memory as needed instead of 92 %
 # of the card at once, and tries cuDNN's algorithms for each convolution. Pinned memory is off, because the first
@@ -17,21 +16,6 @@ from cli.command import UsageError, complain, end_without_opencv
 FLAGS = {'GLOG_minloglevel': '2', 'FLAGS_allocator_strategy': 'auto_growth', 'FLAGS_cudnn_exhaustive_search': '1',
          'FLAGS_conv_workspace_size_limit': '1024', 'FLAGS_use_pinned_memory': '0', 'FLAGS_rpc_deadline': '600000',
          'FLAGS_rpc_disable_reuse_port': '1'}
-
-
-@contextlib.contextmanager
-def silent_stderr():
-    """Discard the standard error output of this process, including the output of C libraries."""
-    sys.stderr.flush()
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        with contextlib.redirect_stderr(io.StringIO()):
-            yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
 
 
 @contextlib.contextmanager

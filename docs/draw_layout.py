@@ -10,7 +10,7 @@ import re
 import networkx
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-ROOMS = ('training', 'measuring', 'pictures', 'cpu', 'storage', 'cli', 'figures', 'export')
+ROOMS = ('training', 'measuring', 'pictures', 'cpu', 'reading', 'storage', 'cli', 'figures', 'export')
 # Every module may import these.
 EVERYBODYS = ('cli.command', 'cli.paddle_setup')
 # What users run. Nothing but another command imports them.
@@ -18,8 +18,8 @@ COMMANDS = ('ai_studio', 'archives', 'evaluate', 'show_results', 'train', 'upsca
 # The modules on top that stand with a room or alone in the drawing, in the order in which mermaid places them well.
 SUBJECTS = {'Commands': COMMANDS, 'training/ and recipes.py': ('recipes',), 'export/': (), 'measuring/': (),
             'pictures/': (), 'Programs': ('programs', 'losses'), 'cpu/': (), 'figures/': (),
-            'Networks': ('srgan_g', 'srgan_d', 'vgg19', 'layers'), 'Pixels': ('data_utils',), 'storage/': (),
-            'cli/': ()}
+            'Networks': ('srgan_g', 'srgan_d', 'vgg19', 'layers'), 'reading/ and data_utils.py': ('data_utils',),
+            'storage/': (), 'cli/': ()}
 
 
 def modules():

@@ -5,7 +5,8 @@ from PIL import Image
 
 from cpu.tiles import windows
 from data_utils import SCALE
-from pictures.picture import Picture, from_image, to_image
+from pictures.picture import to_image
+from reading.picture_file import Picture, from_image
 
 # Side of a tile, in pixels of the input picture.
 TILE = 768

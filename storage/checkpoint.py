@@ -110,8 +110,12 @@ def load_network(path, shapes):
             raise UsageError('%s is damaged: %s' % (path, error))
     elif os.path.isdir(path):
         found = load_directory(path, shapes)
+    elif os.path.isfile(path):
+        raise UsageError('%s is a single file%s; a network is a directory with a file for each variable, as '
+                         'fluid.io.save_persistables writes it, or a .npz' % (
+                             path, ', as fluid.save writes it' if path.endswith('.pdparams') else ''))
     else:
-        raise UsageError('%s does not exist, or is not a directory with a network' % path)
+        raise UsageError('%s does not exist' % path)
     for name, shape in shapes.items():
         if name not in found:
             raise UsageError('%s is not this network: it has no variable %s' % (path, name))

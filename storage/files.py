@@ -1,7 +1,11 @@
 """Atomic writing of files, and a lock that reserves a folder for one process."""
 import contextlib
+import errno
 import fcntl
 import os
+import secrets
+import shutil
+import zlib
 
 from cli.command import UsageError
 
@@ -9,23 +13,88 @@ from cli.command import UsageError
 PRETRAINED = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'pretrained')
 
 
-def replace_file(path, write):
+def replace_file(path, write, overwrite=True):
     """Replace the content of `path` by the bytes that write(file) writes, once all of them are on the disk.
 
-    If anything fails, the earlier content stays. Raises OSError.
+    If anything fails, the earlier content stays. Raises OSError; without `overwrite`, FileExistsError if `path` exists,
+    even if another process has written it meanwhile.
     """
-    new = path + '.new'
-    try:
+    with beside(path, lambda new: open(new, 'xb').close()) as new:
         with open(new, 'wb') as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
+        if not overwrite:
+            reserve(new, path)
         os.replace(new, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.remove(new)
-        raise
     sync(os.path.dirname(os.path.abspath(path)))
+
+
+def reserve(new, path):
+    """Let `path` be the file `new` too. Raises FileExistsError if it exists."""
+    try:
+        os.link(new, path)
+    except FileExistsError:
+        raise
+    except OSError:
+        # This file system has no links, so the two steps are not one.
+        if os.path.lexists(path):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
+
+
+@contextlib.contextmanager
+def beside(path, make):
+    """A context with the name of a new file or folder in the folder of `path`, which make(name) makes.
+
+    No other process has this name, and it is short, however long that of `path` is. What is still there at the end is
+    removed. So is what killed processes have left there for the same `path`: theirs is no longer locked.
+    """
+    folder, name = os.path.split(os.path.abspath(path))
+    mark = '.%08x-' % zlib.crc32(os.fsencode(name))
+    for other in os.listdir(folder):
+        if other.startswith(mark) and other.endswith('.new'):
+            with locked(os.path.join(folder, other)) as is_left:
+                if is_left:
+                    remove(os.path.join(folder, other))
+    while True:
+        new = os.path.join(folder, '%s%s.new' % (mark, secrets.token_hex(4)))
+        make(new)
+        with locked(new, wait=True):
+            # Before it was locked, another process may have taken it for left, and removed it.
+            if os.path.exists(new):
+                try:
+                    yield new
+                finally:
+                    remove(new)
+                return
+
+
+@contextlib.contextmanager
+def locked(path, wait=False):
+    """A context that locks a file or folder; its value says whether it has the lock. wait: until others let go."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError:
+        yield False
+        return
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            is_locked = True
+        except OSError:
+            is_locked = False
+        yield is_locked
+    finally:
+        os.close(descriptor)
+
+
+def remove(path):
+    """Remove a file or folder, as far as that is possible."""
+    if os.path.isdir(path):
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            os.remove(path)
 
 
 def replace_text(path, text):

@@ -144,3 +144,27 @@ def test_no_archive_and_no_folder(run, tmp_path):
     (tmp_path / 'data').mkdir()
     result = run('archives.py')
     assert result.code == 0 and 'no archive in data' in result.out
+
+
+def test_links_to_folders_are_followed_and_end(unpack, datasets):
+    os.symlink(str(datasets / 'data'), str(datasets / 'data' / 'loop'))
+    (datasets / 'elsewhere').mkdir()
+    os.rename(str(datasets / 'data' / 'data678' / 'more.tar.gz'), str(datasets / 'elsewhere' / 'more.tar.gz'))
+    os.rmdir(str(datasets / 'data' / 'data678'))
+    os.symlink(str(datasets / 'elsewhere'), str(datasets / 'data' / 'data678'))
+    unpack()
+    assert files(datasets / 'work' / 'pictures') == WANTED
+
+
+def test_two_processes_that_unpack_the_same_do_not_meet(unpack, datasets, monkeypatch):
+    """The later one finds the folder of the first, and leaves nothing of its own."""
+    extract = archives.extract
+
+    def extract_twice(path, folder):
+        extract(path, folder)
+        monkeypatch.setattr(archives, 'extract', extract)
+        unpack()
+
+    monkeypatch.setattr(archives, 'extract', extract_twice)
+    unpack()
+    assert files(datasets / 'work' / 'pictures') == WANTED

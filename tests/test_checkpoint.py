@@ -118,6 +118,10 @@ def test_a_network_is_checked_before_it_is_used(tmp_path):
         checkpoint.save_network(path, VARIABLES.items())
 
     refused('does not exist')
+    with open(path + '.pdparams', 'wb') as file:
+        file.write(b'parameters')
+    with pytest.raises(UsageError, match='g.pdparams is a single file, as fluid.save writes it; a network'):
+        checkpoint.load_network(path + '.pdparams', SHAPES)
     damage(os.path.join(path, 'n64s1', 'c.w_0'))
     refused('n64s1/c.w_0 is damaged')
     os.truncate(os.path.join(path, 'out.b_0'), 25)

@@ -28,3 +28,12 @@ def test_paddle_imports_nothing_for_film_reviews():
     code = ("import sys, cli.paddle_setup; assert 'nltk' not in sys.modules; "
             "from paddle.dataset import sentiment; assert sentiment.get_word_dict and 'nltk' in sys.modules")
     subprocess.run([sys.executable, '-c', code], env={**os.environ, 'PYTHONPATH': ROOT}, check=True)
+
+
+def test_a_name_that_is_no_text_is_escaped_on_the_line():
+    code = ("import os, sys; from cli import command; "
+            "sys.exit(command.run(lambda _: print(os.fsdecode(b'\\xff \\xe7\\x8c\\xab'))))")
+    for encoding, shown in (('utf-8', '\\udcff 猫'), ('ascii', '\\udcff \\u732b')):
+        done = subprocess.run([sys.executable, '-c', code], stdout=subprocess.PIPE, cwd=ROOT,
+                              env={**os.environ, 'PYTHONPATH': ROOT, 'PYTHONIOENCODING': encoding})
+        assert (done.returncode, done.stdout.decode().strip()) == (0, shown)

@@ -19,7 +19,7 @@ import evaluate
 import srgan_g
 from cli import command
 from cli.paddle_setup import fluid
-from measuring import lpips_alex, metrics, strips
+from measuring import lpips_alex, metrics, pairs, strips
 from storage import files
 
 SET5 = os.path.join(ROOT, '..', 'shared', 'data', 'Set5')
@@ -492,3 +492,70 @@ def test_a_pickle_that_calls_anything_but_numpy_is_refused():
     assert np.array_equal(arrays['a'], [0, 1, 2])
     with pytest.raises(pickle.UnpicklingError, match='makedirs'):
         lpips_alex.ArrayUnpickler(io.BytesIO(pickle.dumps(os.makedirs))).load()
+
+
+# Pairs as data sets lay them out
+
+LAYOUTS = {
+    'BasicSR': ('Set5/GTmod12/baby.png', 'Set5/LRbicx4/baby.png',
+                {'Set5/LRbicx2/baby.png': 2, 'Set5/LRbicx3/baby.png': 3}),
+    'EDSR': ('Set5/HR/baby.png', 'Set5/LR_bicubic/X4/babyx4.png', {'Set5/LR_bicubic/X2/babyx2.png': 2}),
+    'DIV2K': ('DIV2K_valid_HR/0801.png', 'DIV2K_valid_LR_bicubic/X4/0801x4.png',
+              {'DIV2K_valid_LR_bicubic/X2/0801x2.png': 2}),
+    'DIV2K in one folder': ('0801.png', '0801x4.png', {'0801x2.png': 2}),
+    'SelfExSR': ('image_SRF_4/img_001_SRF_4_HR.png', 'image_SRF_4/img_001_SRF_4_LR.png', {}),
+    'RealSR': ('Test/4/Canon_001_HR.png', 'Test/4/Canon_001_LR4.png', {}),
+    'small letters': ('val/hr/a.JPG', 'val/lr/A.png', {}),
+    'other marks': ('a/gt/1.png', 'a/lq/1.png', {}),
+    'no marks': ('photos/1.png', 'quarter/1.webp', {}),
+}
+
+
+# Without marks, nothing says that a folder beside that of the originals belongs to it.
+@pytest.mark.parametrize('layout, root', [
+    (layout, root) for layout in LAYOUTS for root in (True, False) if root or layout != 'no marks'])
+def test_pairs_are_found_in_every_usual_layout(folder, layout, root):
+    """Of the whole root, and of the folder of the originals; nothing that is reduced is an original."""
+    hr, lr, others = LAYOUTS[layout]
+    for number, prefix in enumerate(('', 'z')):
+        for path, scale in {hr: 1, lr: 4, **others}.items():
+            place, name = os.path.split(path)
+            write(folder / 'data' / place / (prefix + name), bicubic(
+                photograph(96, 144, number), 144 // scale, 96 // scale))
+    data = folder / 'data' if root or '/' not in hr else folder / 'data' / os.path.dirname(hr)
+    found, left_out = pairs.find_pairs(str(data))
+    assert [(os.path.basename(pair.hr), os.path.basename(pair.lr)) for pair in found] == [
+        (prefix + os.path.basename(hr), prefix + os.path.basename(lr)) for prefix in ('', 'z')]
+    assert not left_out
+    for pair in found:
+        assert pairs.read_pair(pair)[1].shape == (96, 144, 3)
+
+
+def test_a_folder_of_low_resolution_pictures_is_no_folder_of_originals(folder, tell):
+    write(folder / 'Set5/GTmod12/baby.png', photograph(96, 144, 1))
+    write(folder / 'Set5/LRbicx4/baby.png', photograph(24, 36, 1))
+    code, _, err = tell('--data', 'Set5/LRbicx4')
+    assert code == 2 and len(err) == 1 and 'no high-resolution picture' in err[0] and '1 low-resolution' in err[0]
+
+
+def test_what_has_no_partner_is_said(folder, tell):
+    for name, side in (('0801', 96), ('0801x4', 24), ('0802', 96), ('0803x4', 24)):
+        write(folder / 'data' / (name + '.png'), photograph(side, side, 1))
+    code, out, err = tell('--data', 'data')
+    assert code == 1 and 'mean of 1' in out
+    assert err[:2] == ['left out: data/0802.png: no low-resolution partner, as others have',
+                       'left out: data/0803x4.png: no high-resolution partner']
+
+
+@pytest.mark.parametrize('names', [('a.png', 'a_x4.png'), ('1/a.png', '2/a.png'), ('box4.png', 'bo.png')])
+def test_pictures_of_like_names_are_no_pairs_unless_the_sizes_are_those_of_one(folder, names):
+    """An enlarged picture beside its original, frames of two films, and names that end as if in a mark."""
+    for number, name in enumerate(names):
+        side = 160 if name == 'a_x4.png' else 40
+        write(folder / 'data' / name, photograph(side, side + 4 * number, number))
+    for folder_name in ('a', 'b'):
+        (folder / 'data' / folder_name).mkdir()
+        (folder / 'data' / folder_name / 'damaged.png').write_bytes(b'')
+        write(folder / 'data' / folder_name / 'dot.png', photograph(40, 40, 0)[:1, :1])
+    found, left_out = pairs.find_pairs('data')
+    assert len(found) == 6 and not left_out and not any(pair.lr for pair in found)

@@ -23,6 +23,40 @@ def test_a_writer_that_fails_leaves_the_earlier_content_and_nothing_else(tmp_pat
     assert os.listdir(str(tmp_path)) == ['scores.json']
 
 
+def test_two_writers_at_once_do_not_meet(tmp_path):
+    """Each writes a file of its own; the later one replaces the other's whole, or is told that it is there."""
+    path = tmp_path / ('x' * 251 + '.png')
+
+    def write(file):
+        file.write(b'first')
+        with pytest.raises(FileExistsError):
+            replace_file(str(path), later, overwrite=False)
+        replace_file(str(path), later)
+        assert path.read_bytes() == b'later'
+        file.write(b' and whole')
+
+    def later(file):
+        path.write_bytes(b'a third one')
+        file.write(b'later')
+
+    replace_file(str(path), write)
+    assert path.read_bytes() == b'first and whole' and os.listdir(str(tmp_path)) == [path.name]
+
+
+def test_what_a_killed_writer_leaves_is_removed_by_the_next_and_what_a_living_one_writes_is_not(tmp_path):
+    code = ('import os, signal, sys; from storage import files\n'
+            'files.replace_file(sys.argv[1], lambda file: os.kill(os.getpid(), signal.SIGKILL))')
+    path = str(tmp_path / 'a.png')
+    for name in ('a.png', 'b.png'):
+        subprocess.run([sys.executable, '-c', code, str(tmp_path / name)], cwd=ROOT)
+    assert len(os.listdir(str(tmp_path))) == 2
+    seen = []
+    replace_file(path, lambda file: replace_file(path, lambda _: seen.append(len(os.listdir(str(tmp_path))))))
+    # The two that write, and what is left of b.png.
+    assert seen == [3]
+    assert len(os.listdir(str(tmp_path))) == 2 and os.path.getsize(path) == 0
+
+
 def test_text_is_utf_8_and_bytes_that_are_not_text_do_not_end_the_writing(tmp_path):
     path = tmp_path / 'page.html'
     replace_text(str(path), '猫 \udcff\r\n')

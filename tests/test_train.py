@@ -3,6 +3,7 @@ import json
 import os
 import random
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -10,10 +11,11 @@ import time
 
 import numpy as np
 import pytest
-from conftest import QUICK, Result, assert_same_logs, log_of, wait_for
+from conftest import QUICK, Result, assert_same_logs, log_of, photograph, wait_for
 from PIL import Image
 
 from storage import checkpoint, persistables
+from training import data_set
 
 
 def test_a_run_leaves_samples_log_curves_and_networks(run, data, tmp_path, monkeypatch):
@@ -254,19 +256,55 @@ def test_a_loss_that_is_not_finite_stops_the_run_before_it_is_saved(run, data, t
     assert run('train.py', *QUICK, '--n-epoch', '0').code == 0
     before = (tmp_path / 'models' / 'state.npz').read_bytes()
     result = run('train.py', '--resume', '--n-epoch-init', '50', '--learning-rate-init', '1e37', '--save-every', '100')
-    assert result.is_one_line(1, 'l_g_pix became', 'update', '--resume', '--learning-rate')
+    assert result.is_one_line(1, 'l_g_pix became', 'update', '--resume --learning-rate-init X', 'X below 1e+37')
     assert (tmp_path / 'models' / 'state.npz').read_bytes() == before
     result = run('train.py', '--resume', '--n-epoch-init', '3', '--learning-rate-init', '1e-4')
     assert result.code == 0, result.err
 
 
+def test_a_loss_that_is_not_finite_before_anything_is_saved_says_so(run, data, tmp_path):
+    result = run('train.py', *QUICK, '--learning-rate-init', '1e37', '--epoch-updates', '30')
+    assert result.is_one_line(1, 'became', 'nothing has been saved yet', '--overwrite', '--learning-rate-init X')
+    assert not (tmp_path / 'models' / 'state.npz').exists()
+
+
+def test_a_resumed_run_says_what_has_become_of_its_pictures(run, data, tmp_path):
+    assert run('train.py', *QUICK, '--n-epoch-init', '1', '--n-epoch', '0').code == 0
+    result = run('train.py', '--resume')
+    assert result.code == 0 and 'nothing was left to do' in result.out and '--n-epoch N' in result.out
+    assert 'networks in' not in result.out
+
+    # The largest one, 3.png, is held out; a larger one that comes later does not take its place.
+    Image.fromarray(photograph(200, 200, 9)).save(str(data / 'later.png'))
+    data.rename(tmp_path / 'moved')
+    assert run('train.py', '--resume').is_one_line(2, 'data', 'not there', '--resume --data NEW')
+    result = run('train.py', '--resume', '--data', 'moved', '--n-epoch-init', '2')
+    assert result.code == 0 and 'moved/3.png' in result.out and 'another picture' not in result.out
+    (tmp_path / 'moved' / '3.png').unlink()
+    result = run('train.py', '--resume', '--n-epoch-init', '3')
+    assert result.code == 0 and 'another picture from here on' in result.out and 'moved/later.png' in result.out
+
+
+def test_low_resolution_pictures_are_not_trained_on(data):
+    (data / 'X4').mkdir()
+    for name in ('1', '2'):
+        image = Image.open(str(data / (name + '.png')))
+        image.resize((image.width // 4, image.height // 4)).resize((40, 40)).save(str(data / 'X4' / 'small.png'))
+        image.resize((image.width // 2, image.height // 2)).save(str(data / 'X4' / (name + '.png')))
+    (data / 'a.gif').write_bytes(b'')
+    said = []
+    paths, held_out = data_set.find_pictures([[str(data), 1]], 32, said.append)
+    assert sorted(map(os.path.basename, paths + [held_out])) == ['0.png', '1.png', '2.png', '3.png', 'small.png']
+    assert len(said) == 2 and said[0].startswith('2 low-resolution pictures') and 'a.gif' in said[1]
+
+
 def test_a_full_disk_is_one_line_and_leaves_the_checkpoint(run, data, tmp_path):
     assert run('train.py', *QUICK, '--n-epoch', '0').code == 0
     before = (tmp_path / 'models' / 'state.npz').read_bytes()
-    # What is written there meets a disk without room.
-    (tmp_path / 'models' / 'state.npz.new').symlink_to('/dev/full')
-    result = run('train.py', '--resume', '--n-epoch-init', '3')
-    assert result.is_one_line(1, 'models/state.npz', 'No space left', '--resume')
+    # As on a disk without room, no file may become as large as the state.
+    result = run('train.py', '--resume', '--n-epoch-init', '3', preexec_fn=lambda: resource.setrlimit(
+        resource.RLIMIT_FSIZE, (len(before) // 2, len(before) // 2)))
+    assert result.is_one_line(1, 'models/state.npz', 'File too large', '--resume')
     assert (tmp_path / 'models' / 'state.npz').read_bytes() == before
     assert run('train.py', '--resume').code == 0
 

@@ -1,14 +1,17 @@
 """Pictures of every kind through upscale.py and upscale(), by a network that repeats each pixel."""
 import base64
+import collections
 import html
 import io
 import os
+import pathlib
 import re
 import resource
 import signal
 import subprocess
 import sys
 import time
+import zlib
 
 import cv2
 import numpy as np
@@ -16,12 +19,14 @@ import pytest
 from conftest import ROOT, Result, photograph, wait_for
 from PIL import Image, ImageCms, ImageOps
 
+import data_utils
 import srgan_g
 import upscale
 from cpu import engine
 from layers import variables_of
 from pictures import enlarge as enlarging
-from pictures import picture, png_writer
+from pictures import jobs, picture, png_writer
+from reading import picture_file
 from srgan_g import SRGAN_g
 from storage import checkpoint, files, networks
 
@@ -207,9 +212,9 @@ class TestModes:
         if key:
             image.info['transparency'] = image.getpixel((0, 0))
         assert image.mode == mode
-        whole = picture.from_image(image).pixels
-        monkeypatch.setattr(picture, 'STRIP', 5)
-        assert np.array_equal(picture.from_image(image).pixels, whole)
+        whole = picture_file.from_image(image).pixels
+        monkeypatch.setattr(picture_file, 'STRIP', 5)
+        assert np.array_equal(picture_file.from_image(image).pixels, whole)
         assert len(np.unique(whole)) > (1 if mode == '1' else 5)
 
     @pytest.mark.parametrize('orientation', range(1, 9))
@@ -219,7 +224,7 @@ class TestModes:
         profile = ImageCms.ImageCmsProfile(ImageCms.createProfile('sRGB')).tobytes()
         path = str(tmp_path / 'photo.png')
         Image.fromarray(RGB).save(path, exif=exif, icc_profile=profile, dpi=(300, 150))
-        read = picture.read_picture(path)
+        read = picture_file.read_picture(path)
         assert np.array_equal(read.pixels, np.asarray(ImageOps.exif_transpose(Image.open(path))))
         with open(str(tmp_path / 'out.png'), 'wb') as file:
             picture.write_picture(file, [read.pixels], read.pixels.shape[1::-1], read, '.png')
@@ -309,7 +314,7 @@ class TestTiles:
     def test_strips_come_as_their_tiles_are_done(self, model):
         """So the memory that is needed does not depend on the height of the picture."""
         tiles = []
-        strips = enlarging.strips(picture.Picture(photograph(200, 50, 0), 'RGB'), model, tile=30,
+        strips = enlarging.strips(picture_file.Picture(photograph(200, 50, 0), 'RGB'), model, tile=30,
                                 progress=lambda every: (tiles.append(tile) or tile for tile in every))
         first = next(strips)
         columns = len({column for _, column in tiles})
@@ -325,7 +330,7 @@ class TestTiles:
                     sizes.append(file.tell())
                     yield np.random.RandomState(0).randint(0, 256, (300, 200, 3)).astype(np.uint8)
 
-            picture.write_picture(file, strips(), (200, 1200), picture.Picture(RGB, 'RGB'), '.png')
+            picture.write_picture(file, strips(), (200, 1200), picture_file.Picture(RGB, 'RGB'), '.png')
         assert sizes == sorted(set(sizes))
 
     def test_memory_does_not_grow_over_300_sizes(self, model):
@@ -421,9 +426,9 @@ class TestFiles:
     def test_huge_takes_what_is_refused_else(self, enlarge, tmp_path):
         path = str(tmp_path / 'large.png')
         Image.fromarray(RGB).save(path)
-        with pytest.raises(picture.UnreadableImage, match='--huge'):
-            picture.read_picture(path, max_pixels=RGB.shape[0] * RGB.shape[1] - 1)
-        assert picture.read_picture(path, max_pixels=float('inf')).pixels.shape == RGB.shape
+        with pytest.raises(picture_file.Bomb, match='19 x 14'):
+            picture_file.read_picture(path, max_pixels=RGB.shape[0] * RGB.shape[1] - 1)
+        assert picture_file.read_picture(path, max_pixels=float('inf')).pixels.shape == RGB.shape
         assert enlarge('large.png', '--huge').code == 0
 
     def test_jpeg_too_wide_is_refused_before_it_is_computed(self, enlarge, tmp_path):
@@ -435,12 +440,153 @@ class TestFiles:
         Image.fromarray(photograph(1500, 1500, 0)).resize((4500, 4500)).save(str(tmp_path / 'large.png'))
         process = start('upscale.py', '--model', network, '--precision', 'fp32', '--tile', '64', 'large.png')
         deadline = time.time() + 60
-        while not (tmp_path / 'large_x4.png.new').exists() and time.time() < deadline:
+        while not list(tmp_path.glob('.*.new')) and time.time() < deadline:
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
         result = Result(process)
         assert result.code == 130 and result.err.strip().splitlines()[-1] == 'error: stopped'
-        assert not [name for name in os.listdir(str(tmp_path)) if '_x4' in name]
+        assert sorted(os.listdir(str(tmp_path))) == ['large.png', 'network']
+
+
+class TestResults:
+    """Where the results lie, whatever else is there."""
+
+    @staticmethod
+    def write(*paths):
+        for number, path in enumerate(paths):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(photograph(9, 11, number)).save(str(path), 'PNG')
+
+    @staticmethod
+    def plan(*arguments):
+        """jobs.plan(*arguments) -> (the jobs, what it told). Each run of the command looks anew what is there."""
+        jobs.pictures_of.cache_clear()
+        told = []
+        return jobs.plan([str(path) for path in arguments[:-1]], arguments[-1], told.append), told
+
+    @pytest.fixture
+    def here(self, model, tmp_path, monkeypatch, capsys):
+        """here(*arguments) does in tmp_path what the command does with them -> (its counts, its lines of errors)."""
+        def here(*arguments):
+            monkeypatch.chdir(tmp_path)
+            options = upscale.parse(arguments)
+            found, _ = self.plan(*options.pictures, options.output)
+            count = collections.Counter()
+            assert not list(upscale.enlarge_files(found, model, options, count))
+            return count, capsys.readouterr().err.splitlines()
+        return here
+
+    def test_twins_are_both_enlarged_in_separate_runs_as_in_one(self, here, tmp_path):
+        self.write(tmp_path / 'cat.png')
+        assert here('cat.png')[0]['enlarged'] == 1 and (tmp_path / 'cat_x4.png').exists()
+        self.write(tmp_path / 'dog.png', tmp_path / 'cat.jpg')
+        assert here('cat.jpg')[0]['enlarged'] == 1
+        result = np.asarray(Image.open(str(tmp_path / 'cat.jpg_x4.png')))
+        assert is_curve(result, photograph(9, 11, 1))
+        alone, together, all_found = [self.plan(*paths, None)[0] for paths in (
+            ['cat.jpg'], ['cat.png', 'cat.jpg'], ['.'])]
+        assert alone[0] in together and len({job.result for job in together}) == 2
+        assert {job.result for job in together} <= {os.path.normpath(job.result) for job in all_found}
+
+    def test_o_can_name_the_file(self, here, tmp_path):
+        self.write(tmp_path / 'a.png', tmp_path / 'b.png')
+        Image.new('CMYK', (8, 8)).save(str(tmp_path / 'c.tif'))
+        for name, form in (('out.png', 'PNG'), ('sub/out.JPEG', 'JPEG')):
+            assert here('a.png', '-o', name)[0]['enlarged'] == 1
+            assert Image.open(str(tmp_path / name)).format == form
+        before = (tmp_path / 'out.png').read_bytes()
+        assert here('b.png', '-o', 'out.png')[0]['skipped'] == 1 and (tmp_path / 'out.png').read_bytes() == before
+        _, lines = here('c.tif', '-o', 'c.png')
+        assert len(lines) == 1 and lines[0].startswith('failed: c.tif: CMYK') and not (tmp_path / 'c.png').exists()
+        for paths in (['a.png', 'b.png'], ['.']):
+            with pytest.raises(upscale.UsageError, match='-o out.jpg names one file'):
+                self.plan(*paths, 'out.jpg')
+        (tmp_path / 'folder.png').mkdir()
+        (job,), _ = self.plan(tmp_path / 'a.png', str(tmp_path / 'folder.png'))
+        assert job.result == str(tmp_path / 'folder.png' / 'a_x4')
+
+    def test_an_error_about_a_result_names_the_result(self, here, tmp_path):
+        self.write(tmp_path / 'a.png', tmp_path / 'file')
+        assert here('a.png', '-o', 'file/out')[1] == ['failed: file/out/a_x4.png cannot be written: Not a directory']
+        assert here('a.png', '-o', 'file')[1] == ['failed: file/a_x4.png cannot be written: its folder is a file']
+        (tmp_path / 'a_x4.png').mkdir()
+        assert here('a.png', '--overwrite')[1] == ['failed: a_x4.png cannot be written: Is a directory']
+
+    def test_names_as_long_as_a_file_system_takes(self, here, tmp_path):
+        name = '猫' * 80 + 'abcd.png'
+        assert len(os.fsencode(name)) == 248
+        self.write(tmp_path / name)
+        assert here(name)[0]['enlarged'] == 1 and (tmp_path / name.replace('.png', '_x4.png')).exists()
+
+    def test_the_same_picture_by_two_processes_at_once(self, start, network, tmp_path):
+        """The later one is told; test_files.py has the other case, in which it replaces the result of the first."""
+        pixels = photograph(300, 400, 0)
+        Image.fromarray(pixels).save(str(tmp_path / 'a.png'))
+        both = [start('upscale.py', '--model', network, '--precision', 'fp32', 'a.png', '-o', 'both') for _ in range(2)]
+        results = [Result(process) for process in both]
+        assert [(result.code, result.err) for result in results] == [(0, '')] * 2
+        assert sorted('1 skipped' in result.out for result in results) == [False, True]
+        assert os.listdir(str(tmp_path / 'both')) == ['a_x4.png']
+        assert is_curve(np.asarray(Image.open(str(tmp_path / 'both' / 'a_x4.png'))), pixels)
+
+    def test_a_folder_is_taken_with_all_kinds_and_links_and_the_rest_is_named(self, tmp_path):
+        taken = ['a.jfif', 'b.jpe', 'c.tga', 'd.ppm', 'e.jp2', 'f.GIF', 'sub/g.png']
+        self.write(*[tmp_path / 'in' / name for name in taken + ['z.heic', 'a_x4.png', 'lost_x4.png']],
+                   tmp_path / 'elsewhere' / 'h.png')
+        os.symlink(str(tmp_path / 'elsewhere'), str(tmp_path / 'in' / 'a link'))
+        os.symlink('.', str(tmp_path / 'in' / 'loop'))
+        os.symlink('../../in', str(tmp_path / 'in' / 'sub' / 'up'))
+        os.mkfifo(str(tmp_path / 'in' / 'pipe.png'))
+        found, told = self.plan(tmp_path / 'in', None)
+        assert [os.path.relpath(job.source, str(tmp_path / 'in')) for job in found] == taken + ['a link/h.png']
+        assert len(told) == 2 and 'z.heic' in told[0] and 'lost_x4.png' in told[1] and 'a_x4' not in ''.join(told)
+        assert [os.path.basename(path) for path in data_utils.list_images(str(tmp_path / 'in'))] == [
+            'h.png', 'a.jfif', 'a_x4.png', 'b.jpe', 'c.tga', 'd.ppm', 'e.jp2', 'lost_x4.png', 'g.png']
+
+    def test_a_folder_of_results_alone_says_so(self, tmp_path):
+        self.write(tmp_path / 'in' / 'photo_x4.png')
+        told = []
+        with pytest.raises(upscale.UsageError, match='no picture to enlarge'):
+            jobs.plan([str(tmp_path / 'in')], None, told.append)
+        assert len(told) == 1 and 'photo_x4.png' in told[0] and 'result' in told[0]
+
+    def test_whatever_a_reader_or_a_writer_raises_the_others_go_on(self, monkeypatch, model, tmp_path, capsys):
+        names = [str(tmp_path / name) for name in ('a.png', 'b.png', 'c.png')]
+        self.write(*map(pathlib.Path, names))
+        options = upscale.parse(names)
+        read, write = upscale.read_picture, upscale.write_picture
+
+        def fail(function, path):
+            def failing(*arguments):
+                if path in arguments or path in getattr(arguments[0], 'name', ''):
+                    raise LookupError('in two\nlines')
+                return function(*arguments)
+            return failing
+
+        monkeypatch.setattr(upscale, 'read_picture', fail(read, names[0]))
+        monkeypatch.setattr(upscale, 'write_picture', fail(write, '.%08x-' % zlib.crc32(b'b_x4.png')))
+        count = collections.Counter()
+        list(upscale.enlarge_files(jobs.plan(names, None), model, options, count))
+        lines = capsys.readouterr().err.splitlines()
+        assert count['failed'] == 2 and count['enlarged'] == 1 and os.path.exists(str(tmp_path / 'c_x4.png'))
+        assert lines == ['failed: %s: LookupError (in two lines)' % name for name in names[:2]]
+
+    def test_names_that_are_no_text(self, enlarge, tmp_path, monkeypatch):
+        monkeypatch.setenv('PYTHONIOENCODING', 'utf-8')
+        name = os.fsdecode(b'\xe9.png')
+        self.write(tmp_path / name)
+        (tmp_path / os.fsdecode(b'\xea.png')).write_bytes(b'')
+        result = enlarge('.')
+        assert result.code == 1 and '1 pictures enlarged' in result.out
+        assert 'failed: ./\\udcea.png: the file is empty' in result.err.splitlines()
+
+    def test_small_tiles_are_warned_of_with_the_factor_of_time(self, capsys):
+        upscale.check_tile(300, 72)
+        assert not capsys.readouterr().out
+        upscale.check_tile(73, 72)
+        assert '--tile 73' in capsys.readouterr().out
+        upscale.check_tile(100, 72)
+        assert '13 times as long' in capsys.readouterr().out
 
 
 class TestWrongUsage:
@@ -461,7 +607,7 @@ class TestWrongUsage:
             (tmp_path / folder).mkdir()
             Image.fromarray(RGB).save(str(tmp_path / folder / 'same.png'))
         with pytest.raises(upscale.UsageError, match='same.png'):
-            upscale.plan([str(tmp_path / 'a'), str(tmp_path / 'b')], str(tmp_path / 'out'))
+            jobs.plan([str(tmp_path / 'a'), str(tmp_path / 'b')], str(tmp_path / 'out'))
 
     def test_default_network(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
@@ -622,16 +768,16 @@ class TestCompare:
 
     def test_a_page_that_cannot_be_written_is_one_line_after_it(self, enlarge, tmp_path):
         Image.fromarray(RGB).save(str(tmp_path / 'a.png'))
-        (tmp_path / 'compare.html.new').mkdir()
-        assert enlarge('a.png', '--compare').is_one_line(1, 'compare.html cannot be written')
-        assert (tmp_path / 'a_x4.png').exists() and not (tmp_path / 'compare.html').exists()
+        (tmp_path / 'compare.html').mkdir()
+        assert enlarge('a.png', '--compare', '--overwrite').is_one_line(1, 'compare.html cannot be written')
+        assert (tmp_path / 'a_x4.png').exists() and not list(tmp_path.glob('.*.new'))
 
     def test_ctrl_c_leaves_no_page(self, start, network, tmp_path):
         Image.fromarray(RGB).save(str(tmp_path / 'a.png'))
         Image.fromarray(photograph(1500, 1500, 0)).save(str(tmp_path / 'large.png'))
         process = start('upscale.py', '--model', network, '--precision', 'fp32', '--tile', '64', 'a.png', 'large.png',
                         '--compare')
-        wait_for((tmp_path / 'large_x4.png.new').exists, process)
+        wait_for(lambda: (tmp_path / 'a_x4.png').exists() and list(tmp_path.glob('.*.new')), process)
         process.send_signal(signal.SIGINT)
         result = Result(process)
         assert result.code == 130 and result.err.strip().splitlines()[-1] == 'error: stopped'

@@ -17,6 +17,8 @@ from data_utils import (
     read_image,
     short_side,
 )
+from measuring.pairs import Names
+from reading.folders import OTHERS, walk
 from storage.files import replace_text
 from training.degradation import DEGRADATIONS
 
@@ -24,24 +26,32 @@ from training.degradation import DEGRADATIONS
 SAMPLE_SIZE = 384
 
 # A description of the index, stored in it as its key. An index with another description is made again.
-INDEX = 'path: [size in bytes, ctime in ns, short side in pixels or why it cannot be used], Pillow %s' % PIL.__version__
+INDEX = 'path: [size in bytes, ctime in ns, short side in pixels or why it cannot be read], Pillow %s' % PIL.__version__
+
+# The key of the path of the held-out picture.
+HELD_OUT = 'held_out'
 
 
-def find_pictures(data, crop_size, warn, index=None):
+def find_pictures(data, crop_size, warn, index=None, resume=False):
     """Find the training pictures -> (their paths, the path of the picture held out for samples).
 
     data: a list of [folder, weight], where a picture is listed as often as the weight of its folder says, or None for
-    the embedded pictures. Pictures that cannot be read or are smaller than the crop are left out; `warn` is called with
-    their number and names. The held-out picture is the first that is large enough for a whole sample, else the
-    picture with the longest short side. index: a file that keeps the result of short_sides for the next run, or None.
-    Raises UsageError if fewer than two pictures remain.
+    the embedded pictures. Left out are pictures that cannot be read or are smaller than the crop, and low-resolution
+    pictures that lie beside originals (measuring/pairs.py); `warn` is called with their number and names. The held-out
+    picture is the first that is large enough for a whole sample, else the picture with the longest short side; with
+    `resume` it is the earlier run's, or one of its name, and `warn` is called if there is none. index: a file that
+    keeps the held-out picture and the result of short_sides for the next run, or None. Raises UsageError if fewer than
+    two pictures remain.
     """
     if data is None:
         return embedded(*EMBEDDED), embedded(EMBEDDED_SAMPLE)[0]
+    folders = {folder: list_images(os.path.abspath(folder)) for folder, _ in data}
     weights = collections.Counter()
     for folder, weight in data:
-        weights.update(dict.fromkeys(list_images(os.path.abspath(folder)), weight))
+        weights.update(dict.fromkeys(folders[folder], weight))
     sides = short_sides(weights, index)
+    earlier = read_index(index).get(HELD_OUT) if resume else None
+    leave_out_others(folders, sides, warn)
     left_out = []
     for path, side in list(sides.items()):
         if isinstance(side, str) or side < crop_size:
@@ -49,7 +59,8 @@ def find_pictures(data, crop_size, warn, index=None):
                             '%s: its short side has %d pixels, fewer than the crop' % (path, side))
             del sides[path]
     held_out = None
-    for path in sorted(sides, key=lambda path: min(sides[path], SAMPLE_SIZE), reverse=True):
+    for path in sorted(sides, reverse=True, key=lambda path: (
+            path == earlier, same_name(path, earlier), min(sides[path], SAMPLE_SIZE))):
         try:
             read_image(path)
             held_out = path
@@ -64,7 +75,34 @@ def find_pictures(data, crop_size, warn, index=None):
         raise UsageError('--data %s: %d pictures of at least %d x %d pixels; training needs one, and one more is '
                          'held out for the samples' % (
                              ', '.join(folder for folder, _ in data), len(sides), crop_size, crop_size))
+    if earlier and not same_name(held_out, earlier):
+        warn('the samples and their PSNR are of another picture from here on; %s is not there' % earlier)
+    if index and read_index(index).get(HELD_OUT) != held_out:
+        write_index(index, {**read_index(index), HELD_OUT: held_out})
     return [path for path in sides if path != held_out for _ in range(weights[path])], held_out
+
+
+def leave_out_others(folders, sides, warn):
+    """Remove low-resolution pictures that lie beside originals from `sides`, the result of short_sides.
+
+    folders: {folder: its pictures}. `warn` is called with a line on these, and with one on files of other kinds.
+    """
+    low, other = [], []
+    for folder, paths in folders.items():
+        folder = os.path.abspath(folder)
+        known = {path: sides[path] for path in paths if isinstance(sides.get(path), int)}
+        names = Names(list(known), folder, known)
+        low += names.lows if names.originals else []
+        other += [path for path in walk(folder) if path.lower().endswith(OTHERS + ('.gif',))]
+    for path in low:
+        sides.pop(path, None)
+    for paths, what in ((low, 'low-resolution pictures, beside originals,'), (other, 'files of other kinds')):
+        if paths:
+            warn('%d %s left out; the first is %s' % (len(paths), what, paths[0]))
+
+
+def same_name(path, other):
+    return os.path.basename(path) == os.path.basename(other or '')
 
 
 def short_sides(paths, index=None):
@@ -73,11 +111,8 @@ def short_sides(paths, index=None):
     Pictures that have not changed since the file `index` was written are taken from it. If any picture has changed,
     the index is written again.
     """
-    try:
-        with open(index or os.devnull) as file:
-            known = json.load(file)[INDEX]
-    except (OSError, ValueError, LookupError, TypeError):
-        known = {}
+    content = read_index(index)
+    known = content.get(INDEX, {})
     entries = {}
     for path in paths:
         try:
@@ -91,8 +126,22 @@ def short_sides(paths, index=None):
             entry = [None, None, '%s: %s' % (path, error.strerror)]
         entries[path] = entry
     if index and entries != known:
-        replace_text(index, json.dumps({INDEX: entries}, indent=0))
+        write_index(index, {**content, INDEX: entries})
     return {path: entry[2] for path, entry in entries.items()}
+
+
+def read_index(path):
+    """The content of an index, {INDEX: entries, HELD_OUT: path}, as far as it is there and whole."""
+    try:
+        with open(path or os.devnull) as file:
+            content = json.load(file)
+        return {name: content[name] for name in (INDEX, HELD_OUT) if name in content}
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def write_index(path, content):
+    replace_text(path, json.dumps(content, indent=0))
 
 
 def sample_pair(path, lr_resize, degrade):

@@ -49,6 +49,8 @@ def parse_settings(argv):
     settings = argparse.Namespace(**{**base, 'resume': False, 'overwrite': False, 'dry_run': False,
                                      **CLUSTER, **cluster_environment(), **given})
     check(settings)
+    if settings.resume:
+        check_folders(settings)
     return settings, changed
 
 
@@ -146,6 +148,15 @@ def check(settings):
                          % settings.patience)
     if not settings.n_epoch_init and not settings.n_epoch:
         raise UsageError('--n-epoch-init 0 --n-epoch 0: nothing to do')
+
+
+def check_folders(settings):
+    """Check that the pictures of the run to resume are still there. Raises UsageError."""
+    for name, folders in (('data', [folder for folder, _ in settings.data or ()]), ('val', [settings.val])):
+        for folder in folders:
+            if folder and not os.path.isdir(folder):
+                raise UsageError('%s, a folder of pictures of this run, is not there; if they have moved, `%s %s NEW` '
+                                 'goes on with them' % (folder, resume_command(settings), option(name)))
 
 
 def check_cluster(settings):

@@ -1,0 +1,1 @@
+"""Read picture files of every format."""

@@ -25,7 +25,7 @@ from training import settings as run_settings
 from training.dry_run import forecast
 from training.log import RunLog
 from training.readers import Readers
-from training.run import STATE, Run, own_folders, saved_position
+from training.run import Run, own_folders, saved_position, state_file
 from training.stages import SAMPLES, STAGES, TITLES, Stage
 from training.validation import Validation
 
@@ -180,7 +180,7 @@ def require_finite(losses, position, settings):
             option = 'learning_rate_init' if position.stage == 'init' else 'learning_rate'
             where = ('the last state saved in %s is from before that: `%s %s X` continues from it' % (
                 settings.models, run_settings.resume_command(settings), run_settings.option(option))
-                if os.path.exists(os.path.join(settings.models, STATE)) else
+                if os.path.exists(state_file(settings)) else
                 'nothing has been saved yet: start again with --overwrite and %s X' % run_settings.option(option))
             raise command.RunError('%s became %s in update %d of epoch %d, stage %s; %s, with X below %g' % (
                 name, value, position.update + 1, position.epoch, position.stage, where, getattr(settings, option)))

@@ -166,6 +166,8 @@ OPTIONS = {
         option('data', None, 'folder of training pictures, including its sub-folders; can be given several times. '
                'DIR N takes its pictures N times as often as those of a DIR without a number',
                action='append', nargs='+', metavar=('DIR', 'N')),
+        option('data_lr', None, 'folder with the low-resolution pictures of --data, each a quarter of its original, '
+               'to train on in place of reduced crops', metavar='DIR'),
         option('seed', 0, 'determines initial weights, crops and their order', type=natural, metavar='N'),
         option('models', 'models', 'folder for networks and training state', metavar='DIR'),
         option('output', 'output', 'folder for samples, log and curves', metavar='DIR'),

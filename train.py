@@ -41,9 +41,10 @@ def main(argv):
     writes = first and not settings.dry_run
     with own_folders(settings) if writes else contextlib.nullcontext():
         tell = print if first else lambda line: None
-        paths, held_out = data_set.find_pictures(
+        paths, held_out, partners = data_set.find_pictures(
             settings.data, settings.crop_size, print,
-            os.path.join(settings.models, 'pictures.json') if writes else None, settings.resume)
+            os.path.join(settings.models, 'pictures.json') if writes else None, settings.resume,
+            settings.data_lr)
         tell(run_settings.describe(settings))
         tell('%d pictures; samples from %s' % (len(set(paths)), held_out))
         if missing:
@@ -56,7 +57,7 @@ def main(argv):
         for name, (old, new) in sorted(changed.items()):
             tell('%s is %s from here on; it was %s' % (
                 run_settings.option(name), run_settings.shown(new), run_settings.shown(old)))
-        sample = data_set.sample_pair(held_out, settings.lr_resize, settings.degrade)
+        sample = data_set.sample_pair(held_out, settings.lr_resize, settings.degrade, partners.get(held_out))
         measures = {'psnr_y': psnr_y}
         obstacle = lpips_alex.obstacle(sample[1])
         if obstacle:
@@ -65,7 +66,7 @@ def main(argv):
             measures['lpips'] = lpips_alex.Lpips(lpips_alex.read_weights())
 
         if settings.dry_run:
-            with Readers(paths, settings.readers, print) as pictures:
+            with Readers(paths, settings.readers, print, partners) as pictures:
                 print(forecast(run, pictures, validation, update))
             return 0
         log = None
@@ -74,7 +75,7 @@ def main(argv):
             if settings.visualdl:
                 run.write_graph(os.path.join(settings.output, visual_log.FOLDER))
             run_settings.save(settings)
-        with command.StopSignals() as signals, Readers(paths, settings.readers, print) as pictures:
+        with command.StopSignals() as signals, Readers(paths, settings.readers, print, partners) as pictures:
             stop = run.cluster.agreed(signals)
             epochs = len(run.position.rows)
             train(run, pictures, sample, measures, validation, log, stop)

@@ -25,7 +25,8 @@ SCALES = 2, 3, 4, 8
 # The marks at the end of a name, and the words of a folder's name that are marks; all in small letters.
 HIGH_NAME = re.compile(r'[-_. ](hr|hq|gt)$')
 LOW_NAME = re.compile(r'[-_. ](lr|lq)(bic(ubic)?)?[-_]?x?(?P<scale>[2348])?$')
-SCALE_NAME = re.compile(r'(?<=.)[-_. ]?x(?P<scale>[2348])$')
+# DIV2K's tracks also end in m, d, or w and a number: mild, difficult, wild.
+SCALE_NAME = re.compile(r'(?<=.)[-_. ]?x(?P<scale>[2348])(m|d|w\d?)?$')
 WORD = re.compile(r'(?P<high>(hr|hq|gt)(mod\d+)?)|(?P<low>(lr|lq)(bic(ubic)?)?x?(?P<scale>[2348])?)|bic(ubic)?|unknown|'
                   r'x(?P<other_scale>[2348])')
 
@@ -162,6 +163,26 @@ def find_pairs(folder):
     count = collections.Counter(shown.values())
     return [Pair(shown[path] if count[shown[path]] == 1 else relative[path], path, partners[path])
             for path in paired], left_out
+
+
+def partners_in(folder, originals, root):
+    """{original: its low-resolution picture in `folder`}, by names without marks, for the originals that have one.
+
+    If a name occurs several times in `folder`, the one counts whose folders have the original's names, below `root`.
+    """
+    places, names = {}, collections.defaultdict(list)
+    for path in list_images(folder):
+        marks = Marks(os.path.relpath(path, folder))
+        places[marks.place, marks.low] = path
+        names[marks.low].append(path)
+    found = {}
+    for original in originals:
+        marks = Marks(os.path.relpath(original, root))
+        name = marks.high or marks.low
+        partner = places.get((marks.place, name)) or (names[name][0] if len(names[name]) == 1 else None)
+        if partner:
+            found[original] = partner
+    return found
 
 
 def surroundings(folder):

@@ -134,7 +134,7 @@ def test_one_large_enough_picture_is_held_out(tmp_path):
     for name, size in (('a', (400, 100)), ('b', (390, 500)), ('c', (900, 900))):
         Image.new('RGB', size).save(str(tmp_path / (name + '.png')))
     said = []
-    paths, held_out = data_set.find_pictures([[str(tmp_path), 1]], 96, said.append)
+    paths, held_out, _ = data_set.find_pictures([[str(tmp_path), 1]], 96, said.append)
     assert held_out.endswith('b.png') and len(paths) == 2 and not said
     lr, hr = data_set.sample_pair(held_out, 'bicubic', 'none')
     assert lr.shape == (96, 96, 3) and hr.shape == (384, 384, 3)
@@ -145,7 +145,7 @@ def test_a_held_out_picture_that_cannot_be_read_is_replaced(tmp_path):
         Image.fromarray(photograph(400, 400, 1)).save(str(tmp_path / (name + '.png')))
     (tmp_path / 'a.png').write_bytes((tmp_path / 'a.png').read_bytes()[:5000])
     said = []
-    paths, held_out = data_set.find_pictures([[str(tmp_path), 1]], 96, said.append)
+    paths, held_out, _ = data_set.find_pictures([[str(tmp_path), 1]], 96, said.append)
     assert held_out.endswith('b.png') and len(paths) == 1 and 'a.png' in said[0]
 
 
@@ -155,7 +155,7 @@ def test_fewer_than_two_pictures_are_an_error(tmp_path):
 
 
 def test_the_embedded_photographs_are_there():
-    paths, held_out = data_set.find_pictures(None, 96, print)
+    paths, held_out, _ = data_set.find_pictures(None, 96, print)
     assert len(paths) == len(data_utils.EMBEDDED) and held_out not in paths
     for path in paths + [held_out]:
         assert min(data_utils.read_image(path).shape[:2]) >= 300
@@ -172,7 +172,7 @@ def test_a_picture_is_listed_as_often_as_its_folders_weight_says(tmp_path):
     write(tmp_path / 'a', '1.png', '2.png')
     write(tmp_path / 'b=2', '3.png')
     data = [[str(tmp_path / 'a'), 1], [str(tmp_path / 'b=2'), 3]]
-    paths, held_out = data_set.find_pictures(data, 32, print)
+    paths, held_out, _ = data_set.find_pictures(data, 32, print)
     assert [os.path.relpath(path, str(tmp_path)) for path in paths] == ['a/1.png', 'a/2.png'] + ['b=2/3.png'] * 3
     assert held_out.endswith('held out.png')
 
@@ -181,7 +181,7 @@ def test_a_picture_in_two_of_the_folders_counts_for_both_but_is_never_held_out_a
     write(tmp_path / 'inner', '1.png', '2.png')
     write(tmp_path / 'inner', '3.png', size=(60, 60))
     monkeypatch.chdir(str(tmp_path))
-    paths, held_out = data_set.find_pictures([['.', 1], ['inner/', 2]], 32, print)
+    paths, held_out, _ = data_set.find_pictures([['.', 1], ['inner/', 2]], 32, print)
     assert held_out.endswith('3.png')
     assert sorted(map(os.path.basename, paths)) == ['1.png'] * 3 + ['2.png'] * 3
 
@@ -248,7 +248,7 @@ def test_eight_hundred_photographs_are_found_in_seconds_and_without_decoding_the
     before, seconds = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, []
     for _ in range(2):
         started = time.time()
-        paths, _ = data_set.find_pictures([[str(photographs), 1]], 96, print, str(tmp_path / 'index'))
+        paths, *_ = data_set.find_pictures([[str(photographs), 1]], 96, print, str(tmp_path / 'index'))
         seconds.append(time.time() - started)
         assert len(paths) == 799 and len(headers) == 800
     assert max(seconds) < 10

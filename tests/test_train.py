@@ -293,7 +293,7 @@ def test_low_resolution_pictures_are_not_trained_on(data):
         image.resize((image.width // 2, image.height // 2)).save(str(data / 'X4' / (name + '.png')))
     (data / 'a.gif').write_bytes(b'')
     said = []
-    paths, held_out = data_set.find_pictures([[str(data), 1]], 32, said.append)
+    paths, held_out, _ = data_set.find_pictures([[str(data), 1]], 32, said.append)
     assert sorted(map(os.path.basename, paths + [held_out])) == ['0.png', '1.png', '2.png', '3.png', 'small.png']
     assert len(said) == 2 and said[0].startswith('2 low-resolution pictures') and 'a.gif' in said[1]
 

@@ -15,9 +15,10 @@ from data_utils import (
     embedded,
     list_images,
     read_image,
+    read_size,
     short_side,
 )
-from measuring.pairs import Names
+from measuring.pairs import Names, partners_in
 from reading.folders import OTHERS, walk
 from storage.files import replace_text
 from training.degradation import DEGRADATIONS
@@ -32,19 +33,20 @@ INDEX = 'path: [size in bytes, ctime in ns, short side in pixels or why it canno
 HELD_OUT = 'held_out'
 
 
-def find_pictures(data, crop_size, warn, index=None, resume=False):
-    """Find the training pictures -> (their paths, the path of the picture held out for samples).
+def find_pictures(data, crop_size, warn, index=None, resume=False, data_lr=None):
+    """Find the training pictures -> (their paths, the path of the picture held out for samples, partners).
 
     data: a list of [folder, weight], where a picture is listed as often as the weight of its folder says, or None for
     the embedded pictures. Left out are pictures that cannot be read or are smaller than the crop, and low-resolution
     pictures that lie beside originals (measuring/pairs.py); `warn` is called with their number and names. The held-out
     picture is the first that is large enough for a whole sample, else the picture with the longest short side; with
     `resume` it is the earlier run's, or one of its name, and `warn` is called if there is none. index: a file that
-    keeps the held-out picture and the result of short_sides for the next run, or None. Raises UsageError if fewer than
-    two pictures remain.
+    keeps the held-out picture and the result of short_sides for the next run, or None. data_lr: a folder with their
+    low-resolution pictures, or None; partners: {path: the path of its low-resolution picture}, and pictures without one
+    are left out. Raises UsageError if fewer than two pictures remain, or if a pair's sizes do not fit.
     """
     if data is None:
-        return embedded(*EMBEDDED), embedded(EMBEDDED_SAMPLE)[0]
+        return embedded(*EMBEDDED), embedded(EMBEDDED_SAMPLE)[0], {}
     folders = {folder: list_images(os.path.abspath(folder)) for folder, _ in data}
     weights = collections.Counter()
     for folder, weight in data:
@@ -58,6 +60,7 @@ def find_pictures(data, crop_size, warn, index=None, resume=False):
             left_out.append(side if isinstance(side, str) else
                             '%s: its short side has %d pixels, fewer than the crop' % (path, side))
             del sides[path]
+    partners = find_partners(folders, sides, data_lr, left_out) if data_lr else {}
     held_out = None
     for path in sorted(sides, reverse=True, key=lambda path: (
             path == earlier, same_name(path, earlier), min(sides[path], SAMPLE_SIZE))):
@@ -79,7 +82,32 @@ def find_pictures(data, crop_size, warn, index=None, resume=False):
         warn('the samples and their PSNR are of another picture from here on; %s is not there' % earlier)
     if index and read_index(index).get(HELD_OUT) != held_out:
         write_index(index, {**read_index(index), HELD_OUT: held_out})
-    return [path for path in sides if path != held_out for _ in range(weights[path])], held_out
+    return [path for path in sides if path != held_out for _ in range(weights[path])], held_out, partners
+
+
+def find_partners(folders, sides, data_lr, left_out):
+    """{picture: its low-resolution picture in the folder `data_lr`}.
+
+    Pictures without one move from `sides` to `left_out`. folders: {folder: its pictures}. Raises UsageError for the
+    first pair whose sizes do not fit.
+    """
+    partners = {}
+    for folder, paths in folders.items():
+        partners.update(partners_in(
+            os.path.abspath(data_lr), [path for path in paths if path in sides], os.path.abspath(folder)))
+    for path in [path for path in sides if path not in partners]:
+        left_out.append('%s: no low-resolution picture in %s' % (path, data_lr))
+        del sides[path]
+    for path, partner in partners.items():
+        try:
+            # A picture may be stored lying on its side.
+            high, low = [sorted(read_size(one)) for one in (path, partner)]
+        except UnreadableImage as error:
+            raise UsageError('--data-lr %s: %s' % (data_lr, error))
+        if [side // SCALE for side in high] != low:
+            raise UsageError('--data-lr %s: %s is %d x %d, which is not a quarter of %s, %d x %d' % (
+                data_lr, partner, *read_size(partner), path, *read_size(path)))
+    return partners
 
 
 def leave_out_others(folders, sides, warn):
@@ -144,10 +172,17 @@ def write_index(path, content):
     replace_text(path, json.dumps(content, indent=0))
 
 
-def sample_pair(path, lr_resize, degrade):
-    """The middle of the held-out picture, at most 384 x 384 pixels: (lr uint8 [h, w, 3], hr uint8 [4h, 4w, 3])."""
+def sample_pair(path, lr_resize, degrade, partner=None):
+    """The middle of the held-out picture, at most 384 x 384 pixels: (lr uint8 [h, w, 3], hr uint8 [4h, 4w, 3]).
+
+    partner: the path of its low-resolution picture, if that is not to be made.
+    """
     image = read_image(path)
     height, width = [min(size, SAMPLE_SIZE) // SCALE * SCALE for size in image.shape[:2]]
     top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
+    if partner:
+        top, left, size = top // SCALE, left // SCALE, (height // SCALE, width // SCALE)
+        lr = read_image(partner)[top:top + size[0], left:left + size[1]]
+        return lr, image[SCALE * top:SCALE * top + height, SCALE * left:SCALE * left + width]
     hr = image[top:top + height, left:left + width]
     return DEGRADATIONS[degrade](hr, lr_resize, np.random.RandomState(0)), hr

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from cli.command import RunError
-from data_utils import UnreadableImage, im_resize, random_crop, random_turn, read_image
+from data_utils import SCALE, UnreadableImage, im_resize, random_crop, random_turn, read_image
 from training.degradation import DEGRADATIONS
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -24,26 +24,40 @@ MOST_READERS = 4
 NICENESS = 10
 
 
-def training_crop(image, number, seed, stage, crop_size, augment, lr_resize, degrade,
-                  vgg_size):
+def training_crop(image, partner, number, seed, stage, crop_size, augment, lr_resize, degrade, vgg_size):
     """Cut crop `number` of a stage from image uint8 [H, W, 3] -> (lr, hr) or, with `vgg_size`, (lr, hr, VGG19's input).
 
-    All are uint8 [size, size, 3], with the sizes crop_size / 4, crop_size and vgg_size.
+    All are uint8 [size, size, 3], with the sizes crop_size / 4, crop_size and vgg_size. partner: the low-resolution
+    picture, uint8 [H // 4, W // 4, 3], from which lr is cut, or None: lr is made from hr.
     """
     rng = np.random.RandomState((seed, stage, 0, number))
-    hr = random_crop(image, crop_size, rng)
-    hr = np.ascontiguousarray(random_turn(hr, rng) if augment else hr)
-    # Numbers of its own, so that the crops are the same whatever they go through.
-    lr = DEGRADATIONS[degrade](hr, lr_resize, np.random.RandomState((seed, stage, 1, number)))
+    if partner is None:
+        hr = random_crop(image, crop_size, rng)
+        hr = np.ascontiguousarray(random_turn(hr, rng) if augment else hr)
+        # Numbers of its own, so that the crops are the same whatever they go through.
+        lr = DEGRADATIONS[degrade](hr, lr_resize, np.random.RandomState((seed, stage, 1, number)))
+    else:
+        top, left = [rng.randint(side - crop_size // SCALE + 1) for side in partner.shape[:2]]
+        lr = partner[top:top + crop_size // SCALE, left:left + crop_size // SCALE]
+        hr = image[SCALE * top:SCALE * top + crop_size, SCALE * left:SCALE * left + crop_size]
+        turn = rng.randint(2 ** 31)
+        lr, hr = [np.ascontiguousarray(random_turn(one, np.random.RandomState(turn)) if augment else one)
+                  for one in (lr, hr)]
     return (lr, hr, im_resize(hr, vgg_size, vgg_size)) if vgg_size else (lr, hr)
 
 
-def cut(path, numbers, how):
-    """Cut crops from a picture -> {number: crop}; `how`: other arguments of training_crop. Raises UnreadableImage."""
+def cut(path, partner, numbers, how):
+    """Cut crops from a picture -> {number: crop}. Raises UnreadableImage.
+
+    partner: the path of its low-resolution picture, or None; how: other arguments of training_crop.
+    """
     image = read_image(path)
     if min(image.shape[:2]) < how['crop_size']:
         raise UnreadableImage('%s: smaller than the crop' % path)
-    return {number: training_crop(image, number, **how) for number in numbers}
+    low = read_image(partner) if partner else None
+    if partner and low.shape[:2] != tuple(side // SCALE for side in image.shape[:2]):
+        raise UnreadableImage('%s: not a quarter of %s' % (partner, path))
+    return {number: training_crop(image, low, number, **how) for number in numbers}
 
 
 def serve(tasks, answers):
@@ -100,11 +114,12 @@ class Readers:
 
     The readers end with the `with` block, or with this process, however it ends. If a picture cannot be read any more,
     `warn` is called once with its name, and the next picture takes its place. If a reader dies, `warn` is called, a new
-    reader takes its place, and the task is repeated.
+    reader takes its place, and the task is repeated. partners: {path: the path of its low-resolution picture}.
     """
 
-    def __init__(self, paths, count, warn):
+    def __init__(self, paths, count, warn, partners=None):
         self.paths = paths
+        self.partners = partners or {}
         self.warn = warn
         self.unreadable = set()
         self.lock = threading.Lock()
@@ -133,7 +148,7 @@ class Readers:
         for later in range(len(self.paths)):
             path = self.paths[(index + later) % len(self.paths)]
             try:
-                return self.ask(path, numbers, how)
+                return self.ask(path, self.partners.get(path), numbers, how)
             except UnreadableImage as error:
                 with self.lock:
                     known = path in self.unreadable

@@ -137,6 +137,11 @@ def check(settings):
     """Check settings that the parser cannot check alone. Raises UsageError."""
     if settings.crop_size % 4:
         raise UsageError('--crop-size %d: must be a multiple of 4, the factor of enlargement' % settings.crop_size)
+    if settings.data_lr and not settings.data:
+        raise UsageError('--data-lr %s needs the originals: give --data DIR too' % settings.data_lr)
+    if settings.data_lr and settings.degrade != 'none':
+        raise UsageError('--degrade %s wears the pictures that are reduced here; leave out either that or --data-lr'
+                         % settings.degrade)
     check_cluster(settings)
     # D reduces a crop 256 times, by eight halvings. If its last batch normalisation has one value of a real picture and
     # one of a generated one, both become 1 and -1, whatever D does.

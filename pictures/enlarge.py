@@ -72,17 +72,20 @@ def enlarge(pixels, picture, keep, model, ensemble):
     if not picture.has_alpha:
         return generate(pixels, keep, model, ensemble)
     colour, alpha = pixels[:, :, :-1], pixels[:, :, -1:]
-    return np.dstack([generate(colour, keep, model, ensemble), enlarge_alpha(alpha, keep, model, ensemble)])
+    seen = (alpha > 0).astype(np.uint8)
+    return np.dstack([generate(colour, keep, model, ensemble, seen), enlarge_alpha(alpha, keep, model, ensemble)])
 
 
-def generate(pixels, keep, model, ensemble):
+def generate(pixels, keep, model, ensemble, seen=None):
     """A tile's pixels [H, W, 3], or [H, W, 1] for grey -> the part to keep, enlarged by G, of the same type.
 
     G tints areas of one colour, most of all at the picture's sides. So flat pixels keep their colour exactly, and near
     them G's tint of this colour is taken off. From a pixel to its neighbour both corrections go over linearly. Without
-    flat pixels the result is G's alone.
+    flat pixels the result is G's alone. seen: uint8 [H, W], 0 for pixels that nobody sees and so are no flat area.
     """
     flat = is_flat(pixels)
+    if seen is not None:
+        flat &= extremes(seen, FLAT_RADIUS)[0] > 0
     exact = enlarge_linear(flat[:, :, np.newaxis], keep)
     if (exact == 1).all():
         return repeat(pixels, keep)
@@ -150,15 +153,21 @@ def enlarge_alpha(alpha, keep, model, ensemble):
     if np.array_equal(*bounds):
         return bounds[0]
     (top, bottom), (left, right) = keep
-    height, width = low.shape
     white = np.iinfo(alpha.dtype).max
-    bicubic = Image.fromarray(alpha[:, :, 0].astype(np.float32)).resize((SCALE * width, SCALE * height), Image.BICUBIC)
-    values = np.asarray(bicubic)[SCALE * top:SCALE * bottom, SCALE * left:SCALE * right, np.newaxis]
+    values = bicubic(alpha[:, :, 0], white)[SCALE * top:SCALE * bottom, SCALE * left:SCALE * right, np.newaxis]
     _, between = extremes(((alpha > 0) & (alpha < white)).astype(np.uint8), 1)
     steep = enlarge_linear(((between > 0) & (high - low >= STEEP * white))[:, :, np.newaxis], keep)
     if steep.any():
         values = values + steep * (generate(alpha, keep, model, ensemble) - values)
     return np.clip(np.rint(values), *bounds).astype(alpha.dtype)
+
+
+def bicubic(values, white):
+    """PIL's bicubic of values [H, W] from 0 to white, which it clips after each direction -> float32 [4h, 4w]."""
+    height, width = values.shape
+    for size in ((SCALE * width, height), (SCALE * width, SCALE * height)):
+        values = np.asarray(Image.fromarray(values.astype(np.float32)).resize(size, Image.BICUBIC)).clip(0, white)
+    return values
 
 
 def extremes(pixels, radius):

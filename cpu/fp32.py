@@ -111,7 +111,8 @@ class Engine:
         """pixels float32 [H, W, 3] in [-1, 1] -> its `rows` and `columns` enlarged, float32 [4h, 4w, 3] in [-1, 1].
 
         rows, columns: (start, stop) in pixels, all by default. Pixels closer than `margin` to a cut edge differ from
-        the whole picture's. deep: the picture has 16 bits, so compute in fp32; int8 sees 256 levels of a pixel.
+        the whole picture's. deep: the picture has 16 bits, so compute in fp32; int8 sees 256 levels of a pixel. A
+        piece is computed in fp32, too, if int8 would cut off too many of its values.
         """
         network = self.fp32 if deep else self.network
         rows = rows or (0, pixels.shape[0])

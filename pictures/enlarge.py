@@ -12,7 +12,7 @@ TILE = 768
 # A pixel is flat if all pixels up to this far around it have exactly its colour. 3 x 3 equal pixels are in many
 # photographs, 5 x 5 in few, and there in lights or shadows that are cut off.
 FLAT_RADIUS = 2
-# Up to this far from a flat pixel, pixels of its colour are freed from G's tint.
+# Pixels of a flat area's colour, up to this far from 3 x 3 flat pixels, are freed from G's tint of this colour.
 TINT_REACH = 8
 # G enlarges alpha where 3 x 3 pixels span at least this share of the range; bicubic follows gentler slopes better.
 STEEP = 0.75
@@ -116,15 +116,18 @@ def tints(pixels, lr, flat, model):
     """What G adds to the colours of flat areas: float32 [H, W, 3] for values in [-1, 1], 0 elsewhere.
 
     pixels [H, W, C]; lr: the same as [H, W, 3] in [-1, 1]; flat: bool [H, W]. The colour of a pixel is that of a flat
-    area if the nearest flat pixel has it and is at most TINT_REACH away, but no farther than a tile can see.
+    area if the nearest pixel amid flat ones has it and is at most TINT_REACH away, but no farther than a tile can see.
     """
-    nearest, distance = nearest_colours(pixels, flat)
-    reach = min(TINT_REACH, model.margin - FLAT_RADIUS - 1)
+    amid, _ = extremes(flat.astype(np.uint8), 1)
+    found = np.zeros_like(lr)
+    if not amid.any():
+        return found
+    nearest, distance = nearest_colours(pixels, amid > 0)
+    reach = min(TINT_REACH, model.margin - FLAT_RADIUS - 2)
     near = (nearest == pixels).all(axis=2) & (distance <= reach)
     # Numbers are sorted far faster than rows of three.
     numbers = pixels[near] @ np.array([2 ** 32, 2 ** 16, 1], np.uint64)[-pixels.shape[2]:]
     _, places, indices = np.unique(numbers, return_index=True, return_inverse=True)
-    found = np.zeros_like(lr)
     colours = lr[near][places]
     found[near] = (model.enlarge_colours(colours) - colours)[indices]
     return found

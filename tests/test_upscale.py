@@ -186,7 +186,6 @@ class TestModes:
             assert np.abs((got - curve(given))[:, :, :3] * seen).mean() < 5, name
             if mode == 'RGBA':
                 smooth = np.asarray(Image.fromarray(given[:, :, 3]).resize((76, 56), Image.BICUBIC)).astype(int)
-                print('DIFF', np.abs(got[:, :, 3] - smooth).mean(), np.unique(given[:, :, 3]), np.unique(got[:, :, 3]))
                 # A palette has few steps between transparent and opaque.
                 assert np.abs(got[:, :, 3] - smooth).mean() < 2
         image = enlarged('bits.png')

@@ -2,7 +2,7 @@
 import numpy as np
 
 from cli.paddle_setup import fluid
-from cpu.inference_graph import TAIL_REACH, Graph, body, body_reach, tail
+from cpu.inference_graph import TAIL_REACH, Graph, body, body_reach, summed, tail
 from cpu.tiles import windows
 from data_utils import SCALE
 
@@ -10,6 +10,8 @@ from data_utils import SCALE
 # the size each pixel needs about 7 kB, so this many need no more memory than the first part needs for a tile.
 TAIL_PIXELS = 2 ** 16
 TAIL_ROWS = 32
+# How many colours `enlarge_colours` takes at once: always as many, so that oneDNN prepares for one shape alone.
+COLOURS = 32
 
 
 class Executor:
@@ -52,6 +54,9 @@ class Fp32Network:
         self.body = Graph()
         self.t_image = self.body.variable([-1, 3, -1, -1])
         self.features = body(self.body, self.t_image, layers)
+        self.colour_body = Graph()
+        self.colour = self.colour_body.variable([-1, 3, -1, -1])
+        self.colour_features = body(self.colour_body, self.colour, summed(layers))
         self.tail = Graph()
         self.tail_input = self.tail.variable(self.features.shape)
         self.subpixels = tail(self.tail, self.tail_input, layers, like=self.tail_input)
@@ -69,6 +74,16 @@ class Fp32Network:
         # The last pixel shuffle, to [H, W, C] in one step: channel 4c + 2dy + dx goes to the pixel (2y + dy, 2x + dx).
         return subpixels.reshape(3, 2, 2, height, width).transpose(3, 1, 4, 2, 0).reshape(2 * height, 2 * width, 3)
 
+    def enlarge_colours(self, executor, colours):
+        """Pixels float32 [COLOURS, 3] in [-1, 1], each of an endless area of its colour -> [COLOURS, 4, 4, 3]."""
+        features, = executor.run(self.colour_body, {self.colour.name: np.ascontiguousarray(colours.T)[None, :, None]},
+                                 [self.colour_features])
+        side = 2 * self.tail_reach + 1
+        areas = features[0].transpose(1, 2, 0).repeat(side, axis=0).repeat(side, axis=1)
+        middle = SCALE * self.tail_reach
+        rows = self.run_tail(executor, areas)[middle:middle + SCALE]
+        return rows.reshape(SCALE, COLOURS, SCALE * side, 3)[:, :, middle:middle + SCALE].swapaxes(0, 1)
+
 
 class Engine:
     """Enlarges pieces of pictures by `network`, an Fp32Network or Int8Network, or by `fp32` if a piece needs it.
@@ -85,16 +100,26 @@ class Engine:
         self.margin = network.body_reach + network.tail_reach
         self.executor = Executor()
 
+    def enlarge_colours(self, colours):
+        """The mean colours of what endless areas of colours float32 [N, 3] in [-1, 1] become in fp32, [N, 3]."""
+        means = [self.fp32.enlarge_colours(self.executor, np.resize(colours[start:start + COLOURS], (COLOURS, 3)))
+                 .mean(axis=(1, 2)) for start in range(0, len(colours), COLOURS)]
+        return np.concatenate(means)[:len(colours)]
+
     def enlarge(self, pixels, rows=None, columns=None, deep=False):
         """pixels float32 [H, W, 3] in [-1, 1] -> its `rows` and `columns` enlarged, float32 [4h, 4w, 3] in [-1, 1].
 
         rows, columns: (start, stop) in pixels, all by default. Pixels closer than `margin` to a cut edge differ from
-        the whole picture's. deep: the picture has 16 bits, so compute in fp32; int8 sees 256 levels of a pixel.
+        the whole picture's. deep: the picture has 16 bits, so compute in fp32; int8 sees 256 levels of a pixel. A
+        piece is computed in fp32, too, if int8 would cut off too many of its values.
         """
         network = self.fp32 if deep else self.network
         rows = rows or (0, pixels.shape[0])
         columns = columns or (0, pixels.shape[1])
         features = network.run_body(self.executor, pixels)
+        if features is None:
+            network = self.fp32
+            features = network.run_body(self.executor, pixels)
         out = np.empty((SCALE * (rows[1] - rows[0]), SCALE * (columns[1] - columns[0]), 3), np.float32)
         # The features that the second part reads for these rows and columns; it computes them in horizontal pieces.
         left, right = max(columns[0] - network.tail_reach, 0), min(columns[1] + network.tail_reach, pixels.shape[1])

@@ -158,6 +158,15 @@ def before_shuffle(weight, bias):
     return spread.reshape(4 * outputs, 4 * channels, 1, 1), bias.repeat(4)
 
 
+def summed(layers):
+    """The Convolutions of `body` for an endless area of one colour: there each pixel sees the sum of the filter."""
+    def conv(weight, bias):
+        return weight.sum(axis=(2, 3), keepdims=True), bias
+
+    return layers._replace(first=conv(*layers.first), middle=conv(*layers.middle),
+                           blocks=[(conv(*first), conv(*second)) for first, second in layers.blocks])
+
+
 # The graph
 
 class Graph:

@@ -10,6 +10,13 @@ from reading.picture_file import Picture, from_image
 
 # Side of a tile, in pixels of the input picture.
 TILE = 768
+# A pixel is flat if all pixels up to this far around it have exactly its colour. 3 x 3 equal pixels are in many
+# photographs, 5 x 5 in few, and there in lights or shadows that are cut off.
+FLAT_RADIUS = 2
+# Pixels of a flat area's colour, up to this far from 3 x 3 flat pixels, are freed from G's tint of this colour.
+TINT_REACH = 8
+# G enlarges alpha where 3 x 3 pixels span at least this share of the range; bicubic follows gentler slopes better.
+STEEP = 0.75
 
 
 def upscale(image, model, tile=TILE, ensemble=False):
@@ -66,21 +73,65 @@ def enlarge(pixels, picture, keep, model, ensemble):
     if not picture.has_alpha:
         return generate(pixels, keep, model, ensemble)
     colour, alpha = pixels[:, :, :-1], pixels[:, :, -1:]
-    return np.dstack([generate(colour, keep, model, ensemble), enlarge_alpha(alpha, keep, model, ensemble)])
+    seen = (alpha > 0).astype(np.uint8)
+    return np.dstack([generate(colour, keep, model, ensemble, seen), enlarge_alpha(alpha, keep, model, ensemble)])
 
 
-def generate(pixels, keep, model, ensemble):
-    """A tile's pixels [H, W, 3], or [H, W, 1] for grey -> the part to keep, enlarged by G, of the same type."""
+def generate(pixels, keep, model, ensemble, seen=None):
+    """A tile's pixels [H, W, 3], or [H, W, 1] for grey -> the part to keep, enlarged by G, of the same type.
+
+    G tints areas of one colour, most of all at the picture's sides. So flat pixels keep their colour exactly, and near
+    them G's tint of this colour is taken off. From a pixel to its neighbour both corrections go over linearly. Without
+    flat pixels the result is G's alone. seen: uint8 [H, W], 0 for pixels that nobody sees and so are no flat area.
+    """
+    flat = is_flat(pixels)
+    if seen is not None:
+        flat &= extremes(seen, FLAT_RADIUS)[0] > 0
+    exact = enlarge_linear(flat[:, :, np.newaxis], keep)
+    if (exact == 1).all():
+        return repeat(pixels, keep)
     white = np.iinfo(pixels.dtype).max
     deep = white > 255
-    values = pixels.astype(np.float32) * np.float32(2 / white) - 1
-    values = values if values.shape[2] == 3 else values.repeat(3, axis=2)
-    values = mean_of_turns(model, values, *keep, deep) if ensemble else model.enlarge(values, *keep, deep)
+    lr = pixels.astype(np.float32) * np.float32(2 / white) - 1
+    lr = lr if lr.shape[2] == 3 else lr.repeat(3, axis=2)
+    values = mean_of_turns(model, lr, *keep, deep) if ensemble else model.enlarge(lr, *keep, deep)
+    if flat.any():
+        values -= enlarge_linear(tints(pixels, lr, flat, model), keep)
     values = values if pixels.shape[2] == 3 else values.mean(axis=2, keepdims=True)
     # The half makes the cast, which cuts off, round to the nearest.
     values *= white / 2
     values += white / 2 + 0.5
+    if flat.any():
+        values += exact * (repeat(pixels.astype(np.float32) + 0.5, keep) - values)
+        np.clip(values, 0, white + 0.5, out=values)
     return values.astype(pixels.dtype)
+
+
+def is_flat(pixels):
+    """pixels [H, W, C] -> bool [H, W]: whether all pixels up to FLAT_RADIUS away have the same colour."""
+    low, high = extremes(pixels, FLAT_RADIUS)
+    return (low == high).reshape(pixels.shape).all(axis=2)
+
+
+def tints(pixels, lr, flat, model):
+    """What G adds to the colours of flat areas: float32 [H, W, 3] for values in [-1, 1], 0 elsewhere.
+
+    pixels [H, W, C]; lr: the same as [H, W, 3] in [-1, 1]; flat: bool [H, W]. The colour of a pixel is that of a flat
+    area if the nearest pixel amid flat ones has it and is at most TINT_REACH away, but no farther than a tile can see.
+    """
+    amid, _ = extremes(flat.astype(np.uint8), 1)
+    found = np.zeros_like(lr)
+    if not amid.any():
+        return found
+    nearest, distance = nearest_colours(pixels, amid > 0)
+    reach = min(TINT_REACH, model.margin - FLAT_RADIUS - 2)
+    near = (nearest == pixels).all(axis=2) & (distance <= reach)
+    # Numbers are sorted far faster than rows of three.
+    numbers = pixels[near] @ np.array([2 ** 32, 2 ** 16, 1], np.uint64)[-pixels.shape[2]:]
+    _, places, indices = np.unique(numbers, return_index=True, return_inverse=True)
+    colours = lr[near][places]
+    found[near] = (model.enlarge_colours(colours) - colours)[indices]
+    return found
 
 
 def mean_of_turns(model, values, rows, columns, deep):
@@ -95,15 +146,52 @@ def mean_of_turns(model, values, rows, columns, deep):
 
 
 def enlarge_alpha(alpha, keep, model, ensemble):
-    """Alpha [H, W, 1] enlarged by G as grey -> [4h, 4w, 1].
+    """Alpha [H, W, 1] -> the part to keep, enlarged, [4h, 4w, 1].
 
-    Each value is clipped to the range of the 3 x 3 pixels around it, so opaque and transparent areas stay exactly so.
+    G enlarges steep edges that have values in between, as anti-aliasing draws them, and bicubic everything else: of an
+    edge that has only opaque and transparent pixels G would draw the stairs. Each value is clipped to the range of the
+    3 x 3 pixels around it, so opaque and transparent areas stay exactly so.
     """
+    low, high = extremes(alpha, 1)
+    bounds = [repeat(limit[:, :, np.newaxis], keep) for limit in (low, high)]
+    if np.array_equal(*bounds):
+        return bounds[0]
     (top, bottom), (left, right) = keep
-    kernel = np.ones((3, 3), np.uint8)
-    low, high = [function(alpha, kernel)[top:bottom, left:right].repeat(SCALE, 0).repeat(SCALE, 1)[:, :, np.newaxis]
-                 for function in (cv2.erode, cv2.dilate)]
-    return low if np.array_equal(low, high) else np.clip(generate(alpha, keep, model, ensemble), low, high)
+    white = np.iinfo(alpha.dtype).max
+    values = bicubic(alpha[:, :, 0], white)[SCALE * top:SCALE * bottom, SCALE * left:SCALE * right, np.newaxis]
+    _, between = extremes(((alpha > 0) & (alpha < white)).astype(np.uint8), 1)
+    steep = enlarge_linear(((between > 0) & (high - low >= STEEP * white))[:, :, np.newaxis], keep)
+    if steep.any():
+        values = values + steep * (generate(alpha, keep, model, ensemble) - values)
+    return np.clip(np.rint(values), *bounds).astype(alpha.dtype)
+
+
+def bicubic(values, white):
+    """PIL's bicubic of values [H, W] from 0 to white, which it clips after each direction -> float32 [4h, 4w]."""
+    height, width = values.shape
+    for size in ((SCALE * width, height), (SCALE * width, SCALE * height)):
+        values = np.asarray(Image.fromarray(values.astype(np.float32)).resize(size, Image.BICUBIC)).clip(0, white)
+    return values
+
+
+def extremes(pixels, radius):
+    """The least and the greatest value of each channel, up to `radius` pixels away: two arrays, of OpenCV's shape."""
+    kernel = np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)
+    return cv2.erode(pixels, kernel), cv2.dilate(pixels, kernel)
+
+
+def repeat(pixels, keep):
+    """The part to keep of pixels [H, W, C], each pixel repeated, [4h, 4w, C]."""
+    (top, bottom), (left, right) = keep
+    return pixels[top:bottom, left:right].repeat(SCALE, 0).repeat(SCALE, 1)
+
+
+def enlarge_linear(values, keep):
+    """The part to keep of values bool or float32 [H, W, C], bilinearly enlarged, float32 [4h, 4w, C]."""
+    (top, bottom), (left, right) = keep
+    large = cv2.resize(values.astype(np.float32), None, fx=SCALE, fy=SCALE, interpolation=cv2.INTER_LINEAR)
+    return large[SCALE * top:SCALE * bottom, SCALE * left:SCALE * right].reshape(
+        SCALE * (bottom - top), SCALE * (right - left), -1)
 
 
 def spread_colours(pixels):
@@ -111,11 +199,17 @@ def spread_colours(pixels):
 
     Otherwise the invisible colours of transparent pixels would bleed into visible edges.
     """
-    hidden = pixels[:, :, -1] == 0
-    if hidden.all() or not hidden.any():
+    seen = pixels[:, :, -1] > 0
+    if seen.all() or not seen.any():
         return pixels
-    _, nearest = cv2.distanceTransformWithLabels(hidden.astype(np.uint8), cv2.DIST_L2, 5,
-                                                 labelType=cv2.DIST_LABEL_PIXEL)
-    colours = np.empty((nearest.max() + 1, pixels.shape[2] - 1), pixels.dtype)
-    colours[nearest[~hidden]] = pixels[~hidden, :-1]
-    return np.dstack([colours[nearest], pixels[:, :, -1]])
+    colours, _ = nearest_colours(pixels[:, :, :-1], seen)
+    return np.dstack([colours, pixels[:, :, -1]])
+
+
+def nearest_colours(pixels, chosen):
+    """For each of the pixels [H, W, C] the nearest `chosen` one, bool [H, W]: its colour [H, W, C], its distance."""
+    distance, nearest = cv2.distanceTransformWithLabels((~chosen).astype(np.uint8), cv2.DIST_L2, 5,
+                                                        labelType=cv2.DIST_LABEL_PIXEL)
+    colours = np.empty((nearest.max() + 1, pixels.shape[2]), pixels.dtype)
+    colours[nearest[chosen]] = pixels[chosen]
+    return colours[nearest], distance

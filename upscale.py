@@ -42,6 +42,7 @@ from cli.progress import Bar
 from cpu import engine
 from data_utils import SCALE, UnreadableImage
 from measuring import html_page
+from pictures import wear
 from pictures.enlarge import TILE, strips, upscale  # noqa: F401 upscale.upscale is what users call
 from pictures.jobs import RESULTS, plan
 from pictures.picture import JPEG_SIDE, extension, write_picture
@@ -59,20 +60,23 @@ def main(argv):
     if not model_path:
         raise UsageError('no network: neither %s nor pretrained/srgan exists; `python train.py` trains one, '
                          '--model DIR names one' % networks.TRAINED)
+    worn_path = None if options.model else networks.for_worn()
     page_path = find_page(options) if options.compare else None
     set_threads(options.threads)
     if options.export or options.export_page:
         export_network(model_path, options)
         if not jobs:
             return 0
-    model = engine.load(model_path, options.precision, options.strength)
-    check_tile(options.tile, 2 * model.margin)
-    print('%s%s in %s%s' % (model_path, '' if options.strength is None else ' at strength %g' % options.strength,
-                            model.precision, ': ' + model.note if model.note else ''))
+    load = functools.lru_cache(None)(functools.partial(load_model, options))
+    if not worn_path:
+        load(model_path)
+
+    def model_for(picture):
+        return load(worn_path if worn_path and is_worn(picture) else model_path)
 
     start = time.time()
     count = collections.Counter()
-    comparisons = enlarge_files(jobs, model, options, count)
+    comparisons = enlarge_files(jobs, model_for, options, count)
     # A generator: making the page enlarges the pictures. Without --compare the page gets none of them and is dropped.
     page = html_page.page('SRGAN: your pictures, four times larger', comparisons)
     print(summary(count, time.time() - start))
@@ -127,6 +131,21 @@ def parse(argv):
     return options
 
 
+def load_model(options, path):
+    """Load a network and say so -> its Engine. Raises UsageError."""
+    model = engine.load(path, options.precision, options.strength)
+    check_tile(options.tile, 2 * model.margin)
+    Bar.write('%s%s in %s%s' % (path, '' if options.strength is None else ' at strength %g' % options.strength,
+                                model.precision, ': ' + model.note if model.note else ''))
+    return model
+
+
+def is_worn(picture):
+    """Whether a Picture was compressed as JPEG; see pictures/wear.py."""
+    rows, columns = html_page.middle(*picture.pixels.shape[:2], wear.LOOKED_AT)
+    return wear.is_worn(to_rgb(picture.pixels[rows, columns], picture, 'grey'))
+
+
 def export_network(path, options):
     """Write the network `path` in the forms that the options ask for. Raises UsageError, RunError, OSError."""
     # The modules of export/ are imported late: ONNX is optional.
@@ -157,7 +176,7 @@ def check_tile(tile, overlap):
               'tile; %d takes 4 times as long' % (tile, overlap, slower, 2 * overlap))
 
 
-def enlarge_files(jobs, model, options, count):
+def enlarge_files(jobs, model_for, options, count):
     """Enlarge the pictures one by one, count them in `count`, and print why any fails.
 
     A generator: with --compare it yields (name, html_page.Views) of each, else nothing.
@@ -166,7 +185,9 @@ def enlarge_files(jobs, model, options, count):
     side = html_page.SIDE // (1 if len(jobs) < 3 else 2) if options.compare else None
     for job in jobs:
         try:
-            shown = enlarge_file(job, model, options, count, side)
+            shown = enlarge_file(job, model_for, options, count, side)
+        except UsageError:
+            raise
         except Exception as error:
             # Whatever a reader or a writer of pictures raises, the others go on.
             shown = None
@@ -185,7 +206,7 @@ def failure(error, job):
     return '%s: %s' % (job.source, reason(error))
 
 
-def enlarge_file(job, model, options, count, side=None):
+def enlarge_file(job, model_for, options, count, side=None):
     """Enlarge one picture and count it in `count`. Raises UnreadableImage, RunError, and what its writer raises.
 
     With a `side`, returns (name, html_page.Views) of the picture's middle, at most side x side of its own pixels; None
@@ -206,7 +227,7 @@ def enlarge_file(job, model, options, count, side=None):
         raise UnreadableImage('%s: CMYK is written as TIFF or JPEG, all others as PNG or JPEG; give %s such an ending'
                               % (job.source, path))
     bar = functools.partial(Bar, desc=os.path.basename(job.source), unit='tile')
-    enlarged = strips(picture, model, options.tile, options.ensemble, bar)
+    enlarged = strips(picture, model_for(picture), options.tile, options.ensemble, bar)
     if side:
         rows, columns = html_page.middle(height, width, side)
         kept = []

@@ -4,7 +4,7 @@ import os
 from storage import files
 
 TRAINED = os.path.join('models', 'g_models')
-NAMES = ('srgan', 'srresnet')
+NAMES = ('srgan', 'srresnet', 'photo')
 
 
 def find(name):
@@ -15,3 +15,8 @@ def find(name):
 def default():
     """The path of the network to use if the user names none: models/g_models, else pretrained/srgan, else None."""
     return next((path for path in (TRAINED, find('srgan')) if os.path.isdir(path)), None)
+
+
+def for_worn():
+    """The path of the network that serves worn pictures if default() is pretrained/srgan, else None."""
+    return find('photo') if default() == find('srgan') and os.path.isdir(find('photo')) else None

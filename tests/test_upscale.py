@@ -7,6 +7,7 @@ import os
 import pathlib
 import re
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -86,6 +87,30 @@ def model(network, tmp_path):
 def enlarge(run, network):
     """enlarge(*arguments) runs upscale.py with that network in fp32 -> Result."""
     return lambda *arguments: run('upscale.py', '--model', network, '--precision', 'fp32', *arguments)
+
+
+def test_each_picture_gets_the_network_that_serves_it(run, network, tmp_path):
+    """Without a network of one's own: `photo` where JPEG has left its mark, whatever file holds the pixels now."""
+    (tmp_path / 'pretrained').mkdir()
+    (tmp_path / network).rename(tmp_path / 'pretrained' / 'srgan')
+    image = Image.fromarray(photograph(64, 72, 0))
+    (tmp_path / 'in').mkdir()
+    image.save(str(tmp_path / 'in' / 'clean.png'))
+    image.save(str(tmp_path / 'in' / 'worn.jpg'), quality=60)
+    Image.open(str(tmp_path / 'in' / 'worn.jpg')).save(str(tmp_path / 'in' / 'was_worn.png'))
+
+    def networks_of(*arguments):
+        result = run('upscale.py', *arguments, '--precision', 'fp32', '-o', 'out', '--overwrite')
+        assert result.code == 0, result.err
+        return re.findall(r'pretrained/(\w+) in fp32', result.out)
+
+    assert networks_of('in') == ['srgan']
+    shutil.copytree(str(tmp_path / 'pretrained' / 'srgan'), str(tmp_path / 'pretrained' / 'photo'))
+    assert networks_of('in/clean.png') == ['srgan']
+    assert networks_of('in/worn.jpg') == ['photo']
+    assert networks_of('in/was_worn.png') == ['photo']
+    assert sorted(networks_of('in')) == ['photo', 'srgan']
+    assert networks_of('in/worn.jpg', '--model', 'srgan') == ['srgan']
 
 
 class Repeater:

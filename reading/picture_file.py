@@ -50,13 +50,15 @@ class Picture:
     """pixels: uint8 or uint16 [H, W, C], C: 1 grey, 2 grey and alpha, 3 RGB, 4 RGB and alpha or CMYK.
 
     mode: the PIL mode in which the enlarged picture is written. about: a blocks.About. notes: what was not read.
+    steps: of a JPEG, the 64 steps to which it rounds the brightness's amplitudes, from 1 on; else None.
     """
 
-    def __init__(self, pixels, mode, about=None, notes=()):
+    def __init__(self, pixels, mode, about=None, notes=(), steps=None):
         self.pixels = pixels
         self.mode = mode
         self.about = about or blocks.About()
         self.notes = list(notes)
+        self.steps = steps
 
     @property
     def has_alpha(self):
@@ -85,7 +87,7 @@ def read_picture(path, max_pixels=MAX_PIXELS, reduce=False):
             notes.append('without its profile, which is not for the colours of its pixels')
         notes += ['without its %s, damaged or too long' % what for what in about.damaged]
         turn = UPRIGHT.get(about.orientation())
-        return Picture(np.ascontiguousarray(turn(pixels) if turn else pixels), mode, about, notes)
+        return Picture(np.ascontiguousarray(turn(pixels) if turn else pixels), mode, about, notes, stored.steps)
 
 
 def read_size(path):
@@ -165,15 +167,16 @@ class Stored:
     """A picture that is opened, but not read yet.
 
     size: (width, height). decode: a function -> (pixels [H, W, C], mode). pages: a function -> the number of pictures.
-    bits: the bits of its samples, if more than 8 and only 8 are read.
+    bits: the bits of its samples, if more than 8 and only 8 are read. steps: as in Picture.
     """
 
-    def __init__(self, size, decode, pages, about, bits=8):
+    def __init__(self, size, decode, pages, about, bits=8, steps=None):
         self.size = size
         self.decode = decode
         self.pages = pages
         self.about = about
         self.bits = bits
+        self.steps = steps
 
 
 def opened(file, reduce=False, max_pixels=MAX_PIXELS):
@@ -203,7 +206,8 @@ def opened(file, reduce=False, max_pixels=MAX_PIXELS):
     image = Image.open(io.BytesIO(data))
     decode_one = functools.partial(decode_png, image, data, about.key) if data.startswith(blocks.PNG) else (
         functools.partial(decode, image, reduce))
-    return Stored(image.size, decode_one, lambda: frames(image), about)
+    steps = getattr(image, 'quantization', {}).get(0)
+    return Stored(image.size, decode_one, lambda: frames(image), about, steps=steps)
 
 
 def open_tiff(tags):

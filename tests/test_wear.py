@@ -8,6 +8,7 @@ from PIL import Image, ImageDraw
 
 from data_utils import EMBEDDED, EMBEDDED_SAMPLE, bicubic_resize, embedded, read_image
 from pictures.wear import is_worn
+from reading.picture_file import read_picture
 
 
 def jpeg(image, quality, subsampling='4:2:0'):
@@ -21,11 +22,12 @@ def reduced(name, side=160):
 
 
 @pytest.mark.parametrize('name', [*EMBEDDED, EMBEDDED_SAMPLE])
-def test_a_photograph_is_worn_once_it_has_been_jpeg(name):
+def test_a_photograph_is_worn_once_it_has_been_jpeg_of_low_quality(name):
     image = reduced(name)
     assert not is_worn(image)
     assert all(is_worn(jpeg(image, quality, subsampling)) for quality, subsampling in (
-        (95, '4:4:4'), (85, '4:2:0'), (50, '4:2:0'), (30, '4:4:4')))
+        (80, '4:4:4'), (75, '4:2:0'), (50, '4:2:0'), (30, '4:4:4')))
+    assert not is_worn(jpeg(image, 97, '4:4:4'))
 
 
 def test_a_cropped_jpeg_is_still_one():
@@ -42,8 +44,13 @@ def drawing(side=160):
     return np.asarray(image)
 
 
-def test_what_is_drawn_is_worn_only_as_jpeg():
-    assert not is_worn(drawing()) and is_worn(jpeg(drawing(), 75))
+def test_what_is_drawn_is_worn_as_a_jpeg_file(tmp_path):
+    path = str(tmp_path / 'drawing.jpg')
+    for quality in (95, 85, 50):
+        Image.fromarray(drawing()).save(path, quality=quality)
+        picture = read_picture(path)
+        assert is_worn(picture.pixels, picture.steps) == (quality < 90)
+    assert not is_worn(drawing())
 
 
 @pytest.mark.parametrize('image', [

@@ -19,14 +19,20 @@ def replace_file(path, write, overwrite=True):
     If anything fails, the earlier content stays. Raises OSError; without `overwrite`, FileExistsError if `path` exists,
     even if another process has written it meanwhile.
     """
-    with beside(path, lambda new: open(new, 'xb').close()) as new:
-        with open(new, 'wb') as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        if not overwrite:
-            reserve(new, path)
-        os.replace(new, path)
+    try:
+        with beside(path, lambda new: open(new, 'xb').close()) as new:
+            with open(new, 'wb') as file:
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
+            if not overwrite:
+                reserve(new, path)
+            os.replace(new, path)
+    except OSError as error:
+        # The name of the temporary file says nothing to the user.
+        if os.path.basename(str(error.filename)).startswith(mark_of(path)):
+            error.filename = path
+        raise
     sync(os.path.dirname(os.path.abspath(path)))
 
 
@@ -49,8 +55,7 @@ def beside(path, make):
     No other process has this name, and it is short, however long that of `path` is. What is still there at the end is
     removed. So is what killed processes have left there for the same `path`: theirs is no longer locked.
     """
-    folder, name = os.path.split(os.path.abspath(path))
-    mark = '.%08x-' % zlib.crc32(os.fsencode(name))
+    folder, mark = os.path.dirname(os.path.abspath(path)), mark_of(path)
     for other in os.listdir(folder):
         if other.startswith(mark) and other.endswith('.new'):
             with locked(os.path.join(folder, other)) as is_left:
@@ -67,6 +72,11 @@ def beside(path, make):
                 finally:
                     remove(new)
                 return
+
+
+def mark_of(path):
+    """How the names of the temporary files for `path` begin."""
+    return '.%08x-' % zlib.crc32(os.fsencode(os.path.basename(os.path.abspath(path))))
 
 
 @contextlib.contextmanager

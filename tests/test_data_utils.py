@@ -136,7 +136,7 @@ def test_one_large_enough_picture_is_held_out(tmp_path):
     said = []
     paths, held_out, _ = data_set.find_pictures([[str(tmp_path), 1]], 96, said.append)
     assert held_out.endswith('b.png') and len(paths) == 2 and not said
-    lr, hr = data_set.sample_pair(held_out, 'bicubic', 'none')
+    lr, hr = data_set.sample_pair(held_out, 'bicubic')
     assert lr.shape == (96, 96, 3) and hr.shape == (384, 384, 3)
 
 

@@ -47,7 +47,7 @@ def test_figures(pictures, network):
     found = pairs.find_pairs(SET5)[0] if pictures == 'Set5' else [
         pairs.Pair(pictures, *embedded(pictures), None)]
     enlarge = pairs.enlarge_bicubic if network == 'bicubic' else functools.partial(
-        upscale, model=engine.load(networks.find(network.lower())))
+        upscale, model=engine.load(networks.find(network.lower()), 'fp32'))
     measures = [metrics.psnr_y, metrics.ssim_y] + ([lpips_alex.Lpips(lpips_alex.read_weights())] if os.path.exists(
         lpips_alex.WEIGHTS) else [])
     scores = []

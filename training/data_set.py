@@ -172,7 +172,7 @@ def write_index(path, content):
     replace_text(path, json.dumps(content, indent=0))
 
 
-def sample_pair(path, lr_resize, degrade, partner=None):
+def sample_pair(path, lr_resize, degrade='none', partner=None):
     """The middle of the held-out picture, at most 384 x 384 pixels: (lr uint8 [h, w, 3], hr uint8 [4h, 4w, 3]).
 
     partner: the path of its low-resolution picture, if that is not to be made.

@@ -729,6 +729,10 @@ class TestCompare:
                 # A picture of one pixel is of one colour, which stays.
                 colour = colour.repeat(4, 0).repeat(4, 1) if name == 'one.png' else curve(colour)
                 wanted = np.where(clear.repeat(4, 0).repeat(4, 1) > 0, colour, 128)
+                # At its edges alpha is graded.
+                kernel = np.ones((3, 3))
+                even = (cv2.dilate(clear, kernel) == cv2.erode(clear, kernel)).repeat(4, 0).repeat(4, 1)
+                generated, wanted = generated[even], wanted[even]
             assert np.abs(generated - wanted).max() <= 2, name
 
     @pytest.mark.parametrize('arguments, place', [

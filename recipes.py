@@ -175,7 +175,7 @@ OPTIONS = {
         option('save_minutes', 15.0, 'also save every M minutes', type=amount, metavar='M'),
     ),
     'what a recipe sets': (
-        recipe_option('init_g', 'start from this G: srresnet or srgan (both in pretrained/), or a directory, such as '
+        recipe_option('init_g', 'start from this G: srresnet, srgan or photo of pretrained/, or a directory, such as '
                       'an earlier models/g_models', metavar='DIR'),
         recipe_option('n_epoch_init', 'epochs of pre-training', type=natural, metavar='N'),
         recipe_option('n_epoch', 'epochs of adversarial training', type=natural, metavar='N'),

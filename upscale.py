@@ -2,7 +2,7 @@
 
     python upscale.py photo.jpg                      writes photo_x4.png beside it
     python upscale.py FOLDER... -o enlarged          every picture in the folders and sub-folders
-    python upscale.py photo.jpg --model models/g_models
+    python upscale.py photo.jpg --model photo        the network that cleans worn pictures, whatever the picture
     python upscale.py photo.jpg --strength 0.5       less of SRGAN's texture, closer to the original
     python upscale.py photo.jpg -o large.jpg         names the result, .png or .jpg
     python upscale.py FOLDER -o enlarged --compare   writes enlarged/compare.html too, a page with sliders
@@ -94,8 +94,8 @@ def parse(argv):
     parser.add_argument('pictures', metavar='PICTURE|FOLDER', nargs='*', help='pictures, or folders of pictures')
     parser.add_argument('-o', '--output', metavar='DIR|FILE', help='folder to write to (beside each picture), '
                         'or the file, .png or .jpg, if there is one picture')
-    parser.add_argument('--model', metavar='DIR', help='network: a directory, a .npz, srgan or srresnet of pretrained/ '
-                        '(%s, else srgan)' % networks.TRAINED)
+    parser.add_argument('--model', metavar='DIR', help='network: a directory, a .npz, or srgan, srresnet, photo of '
+                        'pretrained/ (%s, else srgan, or photo if the picture is worn)' % networks.TRAINED)
     parser.add_argument('--precision', choices=('auto', 'fp32', 'int8'), default='auto',
                         help='int8 is about three times as fast; auto takes it if it is as good')
     parser.add_argument('--strength', type=float, metavar='X',

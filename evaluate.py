@@ -84,8 +84,8 @@ def parse(argv):
                     description=__doc__)
     parser.add_argument('--data', metavar='DIR', required=True, help='folder of pictures, with its sub-folders')
     parser.add_argument('--model', metavar='DIR', nargs='+', action='append',
-                        help='networks, each a directory, a .npz, or srgan, srresnet, photo of pretrained/ (%s, else srgan); '
-                        'bicubic measures no network' % networks.TRAINED)
+                        help='networks, each a directory, a .npz, or srgan, srresnet, photo of pretrained/ (%s, else '
+                        'srgan); bicubic measures no network' % networks.TRAINED)
     parser.add_argument('--lpips', action='store_true', help='measure LPIPS too; fetches its weights once')
     parser.add_argument('--json', metavar='FILE', help='write the scores for programs')
     parser.add_argument('--csv', metavar='FILE', help='write the scores for spreadsheets')

@@ -161,9 +161,9 @@ def test_openvino_computes_the_same(exported, load):
 def test_the_networks_of_the_project_come_out_the_same_with_licence_and_figures(tmp_path):
     """Whole ones, on a photograph; the figures are those of their card."""
     with open(os.path.join(ROOT, 'pretrained', 'README.md'), encoding='utf-8') as file:
-        card = dict(re.findall(r'^\| Set5 \| (SRResNet|SRGAN) \| (.*) \|$', file.read(), re.MULTILINE))
+        card = dict(re.findall(r'^\| Set5 \| (SRResNet|SRGAN|photo) \| (.*) \|$', file.read(), re.MULTILINE))
     pixels = photograph(24, 33, 0)
-    for name, title in (('srgan', 'SRGAN'), ('srresnet', 'SRResNet')):
+    for name, title in (('srgan', 'SRGAN'), ('srresnet', 'SRResNet'), ('photo', 'photo')):
         file_path, network = str(tmp_path / (name + '.onnx')), os.path.join(ROOT, 'pretrained', name)
         upscale.main(['--model', name, '--export', file_path])
         computed = session(file_path)

@@ -30,16 +30,16 @@ with open(os.path.join(ROOT, 'pretrained', 'README.md'), encoding='utf-8') as fi
     CARD = file.read()
 # {(pictures, network): [PSNR-Y, SSIM-Y, LPIPS]} as the card has them.
 ROWS = {found[:2]: [float(figure) for figure in found[2:]] for found in re.findall(
-    r'^\| ([\w.]+) \| (bicubic|SRResNet|SRGAN) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|$', CARD, re.M)}
+    r'^\| ([\w.]+) \| (bicubic|SRResNet|SRGAN|photo) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|$', CARD, re.M)}
 PHOTOGRAPHS = ['astronaut.png', 'chelsea.png', 'coffee.png']
 
 
 def test_the_card_has_a_row_for_each_network_and_picture():
     assert set(ROWS) == {(name, network) for name in ['Set5'] + PHOTOGRAPHS
-                         for network in ('bicubic', 'SRResNet', 'SRGAN')}
+                         for network in ('bicubic', 'SRResNet', 'SRGAN', 'photo')}
 
 
-@pytest.mark.parametrize('network', ['bicubic', 'SRResNet', 'SRGAN'])
+@pytest.mark.parametrize('network', ['bicubic', 'SRResNet', 'SRGAN', 'photo'])
 @pytest.mark.parametrize('pictures', ['Set5'] + PHOTOGRAPHS)
 def test_figures(pictures, network):
     if pictures == 'Set5' and not os.path.isdir(SET5):

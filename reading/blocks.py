@@ -141,7 +141,7 @@ def png_chunk(name, content, checksum, about):
     if zlib.crc32(name + content) != struct.unpack('>I', checksum)[0]:
         raise ValueError('damaged')
     if name == b'iCCP':
-        about.take_icc(unpacked(content.split(b'\0', 1)[1][1:], LARGEST_PROFILE))
+        about.take_icc(unpacked(content.split(b'\0', 1)[1], LARGEST_PROFILE))
     elif name == b'eXIf':
         about.take_exif(content)
     elif name == b'pHYs':
@@ -159,11 +159,10 @@ def png_chunk(name, content, checksum, about):
 def png_text(name, content, about):
     key, rest = content.split(b'\0', 1)
     if name == b'zTXt':
-        rest = unpacked(rest[1:], LARGEST_TEXT)
+        rest = unpacked(rest, LARGEST_TEXT)
     elif name == b'iTXt':
-        packed = rest[:1] == b'\1'
-        rest = rest[2:].split(b'\0', 2)[2]
-        rest = unpacked(rest, LARGEST_TEXT) if packed else rest
+        packed, method, rest = rest[:1] == b'\1', rest[1:2], rest[2:].split(b'\0', 2)[2]
+        rest = unpacked(method + rest, LARGEST_TEXT) if packed else rest
     about.text_bytes += len(rest)
     if about.text_bytes > LARGEST_TEXTS:
         raise ValueError('too long')
@@ -177,10 +176,15 @@ def png_text(name, content, about):
         about.chunks.append((name, content))
 
 
-def unpacked(data, most):
-    """Decompress data. Raises ValueError if that gives more than `most` bytes."""
+def unpacked(content, most):
+    """Decompress a PNG chunk's content: the method, a byte that is 0, and the data. Raises ValueError.
+
+    It may not give more than `most` bytes. PIL reads no file with another method.
+    """
+    if content[:1] != b'\0':
+        raise ValueError('compressed by an unknown method')
     stream = zlib.decompressobj()
-    data = stream.decompress(data, most + 1)
+    data = stream.decompress(content[1:], most + 1)
     if len(data) > most or not stream.eof:
         raise ValueError('too long, or cut off')
     return data

@@ -371,6 +371,7 @@ BROKEN = {
     'bomb.png': lambda: rgb_png(chunk(b'iCCP', b'name\0\0' + zlib.compress(bytes(2 ** 25)))),
     'text.png': lambda: rgb_png(chunk(b'iTXt', b'workflow\0\1\0\0\0' + zlib.compress(b'abcdefghij' * 150000))),
     'texts.png': lambda: rgb_png(*[chunk(b'zTXt', b'a\0\0' + zlib.compress(bytes(2 ** 20)))] * 70),
+    'method.png': lambda: rgb_png(chunk(b'zTXt', b'a\0\xff' + zlib.compress(b'text'))),
     'checksum.png': lambda: rgb_png(chunk(b'gAMA', struct.pack('>I', 45455))[:-1] + b'!'),
     'colours.png': lambda: rgb_png(chunk(b'gAMA', b'1'), chunk(b'cHRM', b''), chunk(b'pHYs', b'')),
     'key.png': lambda: rgb_png(chunk(b'tRNS', b'1')),

@@ -318,7 +318,10 @@ def state(shapes, folder):
         return 'no weights of VGG19 in %s; `python vgg19.py --fetch` gets them' % folder
     read(source, shapes)
     about = os.path.join(source, 'SOURCE')
+    # As the user would name it: from the current folder, if it lies there.
+    shown = os.path.relpath(source)
+    shown = source if shown.startswith(os.pardir) else shown
     if not os.path.isfile(about):
-        return '%s is a whole VGG19' % source
+        return '%s is a whole VGG19' % shown
     with open(about, encoding='utf-8') as file:
-        return '%s is a whole VGG19: %s' % (source, file.readline().strip())
+        return '%s is a whole VGG19: %s' % (shown, file.readline().strip())

@@ -112,30 +112,16 @@ RECIPES = {
         phase_weight=9000.0,             # keeps dots down
         ema=0.98,                        # the mean of about 50 updates has less of what single updates do
         moving_statistics=True),         # G is trained with the statistics that it has when used
-    # For pictures that are compressed, noisy or out of focus; so pretrained/photo was made, in two runs.
-    'photo': dict(
-        init_g='srresnet',
-        crop_size=96,                    # the paper's
-        batch_size=4,                    # each crop gives D thousands of places to judge
-        epoch_updates=100,               # an epoch in minutes on two cores
-        augment=True,
-        lr_resize='bicubic',
-        degrade='photo',
-        n_epoch_init=20,                 # G first learns to clean, which it has never done
-        learning_rate_init=2e-4,         # a high rate, so that it learns this soon
-        schedule_init='cosine',
-        n_epoch=10,
-        learning_rate=2e-4,              # much must change: edges and textures under the wear
-        schedule='cosine',
-        warm_up=20,                      # D must have learnt something before G follows it
-        content_loss='directions',
-        discriminator='features',
-        adversarial_weight=0.3,          # the content loss is more than twice that of clean pictures
-        label_smoothing=0.1,             # keeps D from becoming sure, and its force within bounds
-        phase_weight=3000.0,             # more would hold textures back, whose places are uncertain
-        ema=0.98,                        # the mean of about 50 updates has less of what single updates do
-        moving_statistics=True),
 }
+# For pictures that are compressed, noisy or out of focus; so pretrained/photo was made, in two runs. As shipped, but:
+RECIPES['photo'] = dict(
+    RECIPES['shipped'],
+    degrade='photo',
+    n_epoch_init=20,                     # G first learns to clean, which it has never done
+    n_epoch=10,
+    learning_rate=2e-4,                  # much must change: edges and textures under the wear
+    adversarial_weight=0.3,              # the content loss is more than twice that of clean pictures
+    phase_weight=3000.0)                 # more would hold textures back, whose places are uncertain
 # What a recipe that does not name them has: nothing of them.
 OFF = {'degrade': 'none', 'warm_up': 0, 'label_smoothing': 0.0, 'ema': 0.0,
        **{loss.weight: 0.0 for loss in PICTURE_LOSSES}}

@@ -98,7 +98,7 @@ def update(run, stage, feeds, learning_rate):
         if stage == 'init':
             return run.step('init_g', feeds[-1])    # l_g_pix
         for feed in feeds:
-            errD = run.step('d', feed)              # l_d_real, l_d_fake, and D's opinions d_real, d_fake, d_told
+            errD = run.step('d', feed)              # l_d_..., and D's opinions d_real, d_fake, d_told
         # G learns on the last pictures that D has seen.
         errG = run.step('g', feeds[-1])             # l_g_pix, l_g_percep, l_g_gan, ..., and their sum g_loss
         return {**errD, **errG}

@@ -43,7 +43,7 @@ PR_SET_PDEATHSIG = 1
 
 def checksums(settings, position):
     """{name: checksum} of the settings that all processes must share; `position`: the run's as a dict, or None."""
-    names = [*RECIPE_SETTINGS, 'init_d', 'seed', 'warm_up', 'd_updates', 'label_smoothing', 'servers', 'trainers']
+    names = [*RECIPE_SETTINGS, 'init_d', 'seed', 'd_updates', 'servers', 'trainers']
     values = {name: getattr(settings, name) for name in names}
     values['resume'] = [position[name] for name in ('stage', 'epoch', 'update')] if position else None
     return {name: zlib.crc32(repr(value).encode()) for name, value in values.items()}

@@ -39,14 +39,14 @@ def folder_marks(name):
 
 
 class Marks:
-    """What the path of a picture says.
+    """What the path of a picture says; `is_low` says whether it is a low-resolution picture, if that is known.
 
     high, low: its name as an original and as a low-resolution picture, without marks; None if it cannot be one. is_low:
     whether it must be one. ends_in_scale: whether its name ends as `0801x4`. scale: how many times smaller it is, None
     if nothing says so. place: the names of its folders without marks.
     """
 
-    def __init__(self, path):
+    def __init__(self, path, is_low=None):
         *folders, name = path.lower().split(os.sep)
         name = os.path.splitext(name)[0]
         high, low, scaled = [pattern.search(name) for pattern in (HIGH_NAME, LOW_NAME, SCALE_NAME)]
@@ -54,8 +54,8 @@ class Marks:
         found = [folder_marks(folder) for folder in folders]
         words = [word for marks, _ in found for word in marks]
         self.place = tuple(rest for _, rest in found if rest)
-        self.is_low = bool(low) or any(word.group('low') for word in words)
-        is_high = bool(high) or any(word.group('high') for word in words) and not self.is_low
+        self.is_low = (bool(low) or any(word.group('low') for word in words)) if is_low is None else is_low
+        is_high = bool(high) or any(word.group('high') for word in words) and not self.is_low or is_low is False
         self.ends_in_scale = bool(scaled)
         self.high = None if self.is_low else HIGH_NAME.sub('', name)
         self.low = None if is_high else name[:mark.start()] if mark else name
@@ -64,15 +64,19 @@ class Marks:
         self.scale = next((int(scale) for scale in scales if scale), None)
 
 
-class Names:
-    """Originals and low-resolution pictures among `paths`.
+def marks_of(paths, root, is_low=None):
+    """{path: Marks}. root: the folder from which on the names of folders count."""
+    return {path: Marks(os.path.relpath(path, root), is_low) for path in paths}
 
-    root: the folder from which on the names of folders count. sides: {path: short side} as far as known.
-    originals: paths. lows: {path of a low-resolution picture: its originals}.
+
+class Names:
+    """Originals and low-resolution pictures among the paths of `marks`; see marks_of.
+
+    sides: {path: short side} as far as known. originals: paths. lows: {path of a low-resolution picture: its originals}.
     """
 
-    def __init__(self, paths, root, sides=None):
-        self.marks = {path: Marks(os.path.relpath(path, root)) for path in paths}
+    def __init__(self, marks, sides=None):
+        self.marks = marks
         self.sides = sides or {}
         self.sizes = {}
         self.lows = {path: [] for path, marks in self.marks.items() if marks.is_low}
@@ -87,7 +91,7 @@ class Names:
         if any(self.marks[path].ends_in_scale and not self.marks[path].is_low for path in self.lows):
             self.lows.update({path: [] for path, marks in self.marks.items()
                               if marks.ends_in_scale and path not in self.lows})
-        self.originals = [path for path in paths if path not in self.lows]
+        self.originals = [path for path in self.marks if path not in self.lows]
 
     def match(self, highs, lows):
         """Find the originals of `lows` among `highs`, all of one name: by the marks in their paths, else by sizes.
@@ -146,7 +150,7 @@ def find_pairs(folder):
     """
     inside = list_images(folder)
     root, beside = surroundings(folder)
-    names = Names(inside + beside, root)
+    names = Names(marks_of(inside + beside, root))
     partners = {path: partner for path, partner in names.partners().items() if path not in set(beside)}
     if not partners:
         raise UsageError('--data %s: no high-resolution picture in it (%s)%s' % (
@@ -166,23 +170,12 @@ def find_pairs(folder):
 
 
 def partners_in(folder, originals, root):
-    """{original: its low-resolution picture in `folder`}, by names without marks, for the originals that have one.
+    """{original: its low-resolution picture in `folder`}, by names as in Names, for the originals that have one.
 
-    If a name occurs several times in `folder`, the one counts whose folders have the original's names, below `root`.
+    root: the folder from which on the names of the originals' folders count.
     """
-    places, names = {}, collections.defaultdict(list)
-    for path in list_images(folder):
-        marks = Marks(os.path.relpath(path, folder))
-        places[marks.place, marks.low] = path
-        names[marks.low].append(path)
-    found = {}
-    for original in originals:
-        marks = Marks(os.path.relpath(original, root))
-        name = marks.high or marks.low
-        partner = places.get((marks.place, name)) or (names[name][0] if len(names[name]) == 1 else None)
-        if partner:
-            found[original] = partner
-    return found
+    names = Names({**marks_of(originals, root, False), **marks_of(list_images(folder), folder, True)})
+    return {original: partner for original, partner in names.partners().items() if partner}
 
 
 def surroundings(folder):

@@ -18,7 +18,7 @@ from data_utils import (
     read_size,
     short_side,
 )
-from measuring.pairs import Names, partners_in
+from measuring.pairs import Names, marks_of, partners_in
 from reading.folders import OTHERS, walk
 from storage.files import replace_text
 from training.degradation import DEGRADATIONS
@@ -119,7 +119,7 @@ def leave_out_others(folders, sides, warn):
     for folder, paths in folders.items():
         folder = os.path.abspath(folder)
         known = {path: sides[path] for path in paths if isinstance(sides.get(path), int)}
-        names = Names(list(known), folder, known)
+        names = Names(marks_of(known, folder), known)
         low += names.lows if names.originals else []
         other += [path for path in walk(folder) if path.lower().endswith(OTHERS + ('.gif',))]
     for path in low:

@@ -25,16 +25,14 @@ from PIL import Image
 from cli import command
 from cpu import engine
 from data_utils import EMBEDDED_SAMPLE, SCALE, embedded
-from measuring import html_page
-from measuring.strips import FIGURE_DPI, find_detail, show_panel
+from measuring import html_page, strips
 from pictures.enlarge import upscale
 from storage import networks
 from storage.files import replace_file, replace_text
 from training.data_set import sample_pair
 
-# In pixels: the side of a panel, as long as a sample's, the room above for its title and below for its caption, and
-# between panels.
-PANEL, TITLE, CAPTION, GAP = 384, 48, 32, 12
+# In pixels: the side of a panel, as long as a sample's, the room above it for a title of two lines, and between panels.
+PANEL, TITLE, GAP = 384, 48, 12
 LONGEST_TIMELINE = 10
 
 # A saved sample of a training. stage: 'init' or 'gan'. prefix: its paths up to 96.jpg, 384.jpg and G.jpg. time: when it
@@ -73,7 +71,7 @@ def main(argv):
     with_window = use_display()
     figure = draw(shown)
     path = os.path.join(options.output, 'results.png')
-    replace_file(path, lambda file: figure.savefig(file, format='png', dpi=FIGURE_DPI))
+    replace_file(path, lambda file: figure.savefig(file, format='png', dpi=strips.FIGURE_DPI))
     print(path)
     if with_window:
         import matplotlib.pyplot as plt
@@ -175,17 +173,15 @@ def use_display():
 def draw(shown):
     """A figure of Views, low resolution first and high last: each in a square of PANEL pixels, its detail below."""
     import matplotlib.pyplot as plt
-    left, top, right, bottom = find_detail(shown[-1].image, shown[1].image)
-    width = len(shown) * (PANEL + GAP) + GAP
-    height = TITLE + PANEL + CAPTION + PANEL + GAP
-    figure = plt.figure('SRGAN', figsize=(width / FIGURE_DPI, height / FIGURE_DPI), dpi=FIGURE_DPI)
-    for index, view in enumerate(shown):
+    left, top, right, bottom = strips.find_detail(shown[-1].image, shown[1].image)
+    wholes, details = [], []
+    for view in shown:
         scale = view.image.shape[0] / shown[-1].image.shape[0]
         rows, columns = [slice(int(scale * first), int(scale * last)) for first, last in ((top, bottom), (left, right))]
-        x = GAP + index * (PANEL + GAP)
-        show_panel(figure, view.image, x, GAP + PANEL + CAPTION, PANEL, view.label.replace(', ', '\n'),
-                   '' if view.psnr is None else 'PSNR-Y %.2f dB' % view.psnr)
-        show_panel(figure, view.image[rows, columns], x, GAP, PANEL)
+        wholes.append((view.image, '' if view.psnr is None else 'PSNR-Y %.2f dB' % view.psnr))
+        details.append((view.image[rows, columns], ''))
+    figure = plt.figure('SRGAN')
+    strips.draw(figure, [view.label.replace(', ', '\n') for view in shown], [wholes, details], PANEL, TITLE, GAP)
     return figure
 
 

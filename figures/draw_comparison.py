@@ -23,8 +23,7 @@ from PIL import Image
 
 from cpu import engine
 from data_utils import embedded
-from measuring import lpips_alex, metrics, pairs
-from measuring.strips import FIGURE_DPI, framed, show_panel
+from measuring import lpips_alex, metrics, pairs, strips
 from pictures.enlarge import upscale
 from storage import networks
 
@@ -53,9 +52,6 @@ FIGURES = {
         ('coffee.png', (300, 100), 'noise and JPEG', noisy),
         ('astronaut.png', (126, 336), 'JPEG, quality 40', lambda lr: jpeg(lr, 40))]),
 }
-DETAIL = 96
-# In pixels: the side of a panel, the room above it for its title and below for its caption, and between panels.
-PANEL, TITLE, CAPTION, GAP = 288, 28, 24, 8
 
 
 def main():
@@ -66,25 +62,17 @@ def main():
 def draw(path, titles, rows):
     models = {title: engine.load(networks.find(title.lower())) for title in titles}
     measure = lpips_alex.Lpips(lpips_alex.read_weights())
-    width = 6 * (PANEL + GAP) + GAP
-    height = TITLE + len(rows) * (PANEL + CAPTION + GAP)
-    figure = plt.figure(figsize=(width / FIGURE_DPI, height / FIGURE_DPI), dpi=FIGURE_DPI)
-    for row, (name, corner, worn, wear) in enumerate(rows):
+    panels = []
+    for name, corner, worn, wear in rows:
         lr, hr = pairs.read_pair(pairs.Pair(name, embedded(name)[0], None))
         lr = wear(lr)
-        images = {'Bicubic': pairs.enlarge_bicubic(lr)}
-        images.update((title, upscale(lr, model)) for title, model in models.items())
-        box = corner + tuple(place + DETAIL for place in corner)
-        panels = [('', np.asarray(framed(hr, box, PANEL / max(hr.shape[:2]))), ''),
-                  ('Low resolution', lr.repeat(4, 0).repeat(4, 1), worn)]
-        panels += [(title, image, '%.2f dB, LPIPS %.3f' % (metrics.psnr_y(image, hr), measure(image, hr)))
-                   for title, image in images.items()]
-        panels.append(('Original', hr, ''))
-        bottom = height - TITLE - (row + 1) * (PANEL + CAPTION + GAP) + CAPTION
-        for column, (title, image, caption) in enumerate(panels):
-            show_panel(figure, image if column == 0 else image[box[1]:box[3], box[0]:box[2]],
-                       GAP + column * (PANEL + GAP), bottom, PANEL, title if row == 0 else '', caption, title_size=12)
-    figure.savefig(path, dpi=FIGURE_DPI)
+        images = {'Bicubic': pairs.enlarge_bicubic(lr), **{title: upscale(lr, models[title]) for title in titles}}
+        scores = [{'psnr_y': metrics.psnr_y(image, hr), 'lpips': measure(image, hr)} for image in images.values()]
+        box = corner + tuple(place + strips.DETAIL for place in corner)
+        panels.append(strips.strip(lr, hr, images, scores, box, worn))
+    figure = plt.figure()
+    strips.draw(figure, ['', 'Low resolution', *images, 'Original'], panels)
+    figure.savefig(path, dpi=strips.FIGURE_DPI)
 
 
 if __name__ == '__main__':

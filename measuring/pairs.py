@@ -72,7 +72,7 @@ def marks_of(paths, root, is_low=None):
 class Names:
     """Originals and low-resolution pictures among the paths of `marks`; see marks_of.
 
-    sides: {path: short side} as far as known. originals: paths. lows: {path of a low-resolution picture: its originals}.
+    sides: {path: short side} as far as known. originals: paths. lows: {path of low resolution: paths of its originals}.
     """
 
     def __init__(self, marks, sides=None):

@@ -1,21 +1,22 @@
-"""Comparison strips: a picture, and beside it each method's version of the detail that bicubic gets most wrong."""
-import math
+"""Figures of pictures side by side, and comparison strips: what each method makes of one detail."""
 import os
 
 import numpy as np
-from matplotlib import get_data_path
-from PIL import Image, ImageDraw, ImageFont
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image, ImageDraw
 
 from data_utils import SCALE
 from measuring import metrics
 from measuring.report import fit
 from storage.files import replace_file
 
-# Side of the detail in pixels, and how much it is enlarged.
-DETAIL, ZOOM = 96, 2
-# In pixels: between tiles, and for the label under a tile.
-GAP, LABEL = 8, 40
-# Pixels an inch of the figures that show_panel fills.
+# Side of the detail in pixels.
+DETAIL = 96
+# In pixels of a figure: the side of a panel, the room above the first row for titles and below a row for captions, and
+# between panels.
+PANEL, TITLE, CAPTION, GAP = 288, 32, 32, 8
+# Pixels an inch.
 FIGURE_DPI = 100
 
 
@@ -25,23 +26,45 @@ def save_strip(path, lr, hr, images, scores):
     lr: uint8 RGB [H, W, 3]; hr: uint8 RGB [4H, 4W, 3]; images: {method: uint8 RGB [4H, 4W, 3]}; scores: a SCORES dict
     (see report) for each method.
     """
-    tiles = [('low resolution', '%d x %d' % lr.shape[1::-1], lr.repeat(SCALE, 0).repeat(SCALE, 1)),
-             *((method, caption(score), image) for (method, image), score in zip(images.items(), scores)),
-             ('original', '%d x %d' % hr.shape[1::-1], hr)]
-    left, top, right, bottom = box = find_detail(hr, images['bicubic'])
-    side = DETAIL * ZOOM
-    columns = math.ceil(len(tiles) / 2)
-    height = 2 * (side + LABEL) + GAP
-    whole = framed(hr, box, min((height - LABEL) / hr.shape[0], 1.2 * height / hr.shape[1]))
-    strip = Image.new('RGB', (whole.width + columns * (GAP + side), height), 'white')
-    paste(strip, (0, 0), whole, 'original', 'framed: the detail')
-    for i, (name, text, image) in enumerate(tiles):
-        row, column = divmod(i, columns)
-        detail = Image.fromarray(image[top:bottom, left:right])
-        paste(strip, (whole.width + GAP + column * (side + GAP), row * (side + LABEL + GAP)),
-              detail.resize((side, side), Image.NEAREST), fit(name, 24), text)
+    figure = FigureCanvasAgg(Figure()).figure
+    row = strip(lr, hr, images, scores, find_detail(hr, images['bicubic']))
+    draw(figure, ['', 'low resolution', *(fit(name, 28).rstrip() for name in images), 'original'], [row])
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    replace_file(path, lambda file: strip.save(file, 'PNG'))
+    replace_file(path, lambda file: figure.savefig(file, format='png', dpi=FIGURE_DPI))
+
+
+def strip(lr, hr, images, scores, box, worn=None):
+    """The row of `draw` for one picture; as save_strip. box: (left, top, right, bottom) of the detail, in hr.
+
+    worn: the caption of the low resolution; its size by default.
+    """
+    left, top, right, bottom = box
+    versions = [(lr.repeat(SCALE, 0).repeat(SCALE, 1), worn or '%d x %d' % lr.shape[1::-1]),
+                *zip(images.values(), map(in_words, scores)), (hr, '%d x %d' % hr.shape[1::-1])]
+    return [(framed(hr, box, PANEL / max(hr.shape[:2])), ''),
+            *[(image[top:bottom, left:right], caption) for image, caption in versions]]
+
+
+def draw(figure, titles, rows, side=PANEL, title_room=TITLE, gap=GAP):
+    """Fill a matplotlib figure with rows of (image, caption), each image fitted into a square; titles: of the columns.
+
+    side, title_room, gap: in pixels, see PANEL. The figure gets the size that they need.
+    """
+    rooms = [CAPTION if any(caption for _, caption in row) else gap for row in rows]
+    width = len(titles) * (side + gap) + gap
+    height = title_room + len(rows) * side + sum(rooms)
+    figure.set_dpi(FIGURE_DPI)
+    figure.set_size_inches(width / FIGURE_DPI, height / FIGURE_DPI)
+    for number, row in enumerate(rows):
+        bottom = sum(rooms[number:]) + side * (len(rows) - 1 - number)
+        for column, (image, caption) in enumerate(row):
+            left = gap + column * (side + gap)
+            axes = figure.add_axes([left / width, bottom / height, side / width, side / height])
+            axes.imshow(image, interpolation='nearest')
+            axes.axis('off')
+            axes.set_title('' if number else titles[column], fontsize=11, fontweight='bold')
+            axes.annotate(caption, (0.5, 0), (0, -4), 'axes fraction', 'offset points', fontsize=11, ha='center',
+                          va='top')
 
 
 def framed(image, box, factor):
@@ -70,28 +93,6 @@ def find_detail(hr, bicubic):
     return left, top, left + size, top + size
 
 
-def show_panel(figure, image, left, bottom, side, title='', caption='', title_size=11):
-    """Show an image [H, W, 3] in a square of a matplotlib figure, its title above and its caption below.
-
-    left, bottom, side: in pixels of the figure, which has FIGURE_DPI; the image is fitted into the square.
-    """
-    width, height = figure.get_size_inches() * FIGURE_DPI
-    axes = figure.add_axes([left / width, bottom / height, side / width, side / height])
-    axes.imshow(image, interpolation='nearest')
-    axes.axis('off')
-    axes.set_title(title, fontsize=title_size, fontweight='bold')
-    axes.annotate(caption, (0.5, 0), (0, -4), 'axes fraction', 'offset points', fontsize=11, ha='center', va='top')
-
-
-def caption(score):
+def in_words(score):
     text = '%.2f dB' % score['psnr_y']
     return text + ', LPIPS %.3f' % score['lpips'] if 'lpips' in score else text
-
-
-def paste(strip, position, tile, name, text):
-    """Put a tile on the strip and two lines of text under it, in fonts that come with matplotlib."""
-    strip.paste(tile, position)
-    draw = ImageDraw.Draw(strip)
-    for line, font, below in ((name, 'DejaVuSans-Bold.ttf', 3), (text, 'DejaVuSans.ttf', 20)):
-        font = ImageFont.truetype(os.path.join(get_data_path(), 'fonts', 'ttf', font), 13)
-        draw.text((position[0], position[1] + tile.height + below), line, 'black', font)

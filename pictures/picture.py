@@ -6,21 +6,17 @@ import numpy as np
 from PIL import Image, PngImagePlugin
 
 from pictures.png_writer import PngWriter
-from reading.blocks import EXIF_MARK, LARGEST_TEXT, XMP_KEY, enlarged_xmp
-from reading.picture_file import flattened
+from reading.blocks import DIRECTORY, EXIF_DIRECTORIES, EXIF_MARK, EXIF_TEXTS, LARGEST_TEXT, XMP_KEY, enlarged_xmp
+from reading.picture_file import flattened, plain_image
 
 JPEG_SIDE = 65535
 JPEG_QUALITY = 95
 # What one block of a JPEG holds, in bytes.
 JPEG_BLOCK = 65533
 
-# The EXIF tags that are true of the enlarged picture too: description, make, model, software, date, artist, copyright,
-# and the directories of EXIF and GPS.
-EXIF_TAGS = 0x010e, 0x010f, 0x0110, 0x0131, 0x0132, 0x013b, 0x8298, 0x8769, 0x8825
-DIRECTORY, GPS, INTEROPERABILITY, EXIF_WIDTH, EXIF_HEIGHT = 0x8769, 0x8825, 0xa005, 0xa002, 0xa003
+# Tags in EXIF's own directory.
+INTEROPERABILITY, EXIF_WIDTH, EXIF_HEIGHT = 0xa005, 0xa002, 0xa003
 
-
-# Writing
 
 def to_image(pixels, mode):
     """pixels [H, W, C] as in a Picture -> a PIL image of the given mode. 16-bit pixels must be grey."""
@@ -29,7 +25,7 @@ def to_image(pixels, mode):
     if pixels.dtype == np.uint16:
         image = Image.fromarray(pixels[:, :, 0])
         return image.convert('I') if mode == 'I' else image
-    plain = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels, 'CMYK' if mode == 'CMYK' else None)
+    plain = plain_image(pixels, mode)
     if mode != 'P':
         return plain
     return plain.quantize() if plain.mode == 'RGB' else with_palette(pixels)
@@ -115,18 +111,18 @@ def gamma_of(content):
 
 
 def exif_bytes(exif, size, picture):
-    """A PIL Exif reduced to EXIF_TAGS, for a picture of `size` (width, height), as bytes; None if it has none of them.
+    """What of a PIL Exif is true of the enlarged picture, of `size` (width, height), too, as bytes; None if nothing is.
 
     What cannot be written, because it is damaged, is left out, and becomes a note of `picture`.
     """
     kept = Image.Exif()
-    for tag in EXIF_TAGS:
+    for tag in (*EXIF_TEXTS, *EXIF_DIRECTORIES):
         if tag not in (exif or ()):
             continue
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter('ignore')
-                kept[tag] = exif.get_ifd(tag) if tag in (DIRECTORY, GPS) else exif[tag]
+                kept[tag] = exif.get_ifd(tag) if tag in EXIF_DIRECTORIES else exif[tag]
             if tag == DIRECTORY:
                 kept[tag] = {**kept[tag], **{name: value for name, value in zip((EXIF_WIDTH, EXIF_HEIGHT), size)
                                              if name in kept[tag]}}

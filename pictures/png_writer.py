@@ -4,14 +4,13 @@ import zlib
 
 import numpy as np
 
-SIGNATURE = b'\x89PNG\r\n\x1a\n'
+from reading.blocks import INCH, PNG
+
 COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}
 # PNG's filter type "average".
 AVERAGE = 3
 # How many rows are filtered at once: few, so that they stay in the processor's cache.
 ROWS = 16
-# In metres: PNG counts pixels for each metre.
-INCH = 0.0254
 
 
 class PngWriter:
@@ -30,7 +29,7 @@ class PngWriter:
         self.above = np.zeros((1, width * channels * bits // 8), np.uint8)
         self.pixel_bytes = channels * bits // 8
         self.zlib = zlib.compressobj(1, zlib.DEFLATED, zlib.MAX_WBITS, zlib.DEF_MEM_LEVEL, zlib.Z_RLE)
-        file.write(SIGNATURE)
+        file.write(PNG)
         self.chunk(b'IHDR', struct.pack('>2I5B', width, height, bits, COLOUR_TYPES[channels], 0, 0, 0))
         if icc:
             self.chunk(b'iCCP', b'ICC profile\0\0' + zlib.compress(icc))

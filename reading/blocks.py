@@ -17,12 +17,13 @@ from reading import tiff
 LARGEST_TEXT = 2 ** 20
 LARGEST_TEXTS = 2 ** 25
 LARGEST_PROFILE = 2 ** 24
+# In metres: PNG counts pixels for each metre.
 INCH = 0.0254
 ORIENTATION, X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT = 0x0112, 0x011a, 0x011b, 0x0128
-# EXIF's description, make, model, software, date, artist, copyright, orientation and resolution; its directories.
-EXIF_TEXTS = {0x010e, 0x010f, 0x0110, 0x0131, 0x0132, 0x013b, 0x8298,
-              ORIENTATION, X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT}
-EXIF_DIRECTORIES = {0x8769, 0x8825}
+# EXIF's description, make, model, software, date, artist and copyright; its directories, of EXIF itself and of GPS.
+EXIF_TEXTS = 0x010e, 0x010f, 0x0110, 0x0131, 0x0132, 0x013b, 0x8298
+DIRECTORY = 0x8769
+EXIF_DIRECTORIES = DIRECTORY, 0x8825
 
 PNG = b'\x89PNG\r\n\x1a\n'
 # Beside the critical chunks: the alpha of a palette, and an animation.
@@ -252,7 +253,8 @@ def of_tiff(data, about):
     tags = tiff.Tags(data)
     # Directories of EXIF and GPS lie somewhere in the file; those of a BigTIFF have a format of its own.
     whole = not tags.is_big and any(tag in tags for tag in EXIF_DIRECTORIES)
-    block = tags.file(EXIF_TEXTS | EXIF_DIRECTORIES) if whole else tags.file(EXIF_TEXTS, data=b'')
+    kept = *EXIF_TEXTS, ORIENTATION, X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT
+    block = tags.file((*kept, *EXIF_DIRECTORIES)) if whole else tags.file(kept, data=b'')
     about.take('EXIF', about.take_exif, block.getvalue())
     if tiff.ICC in tags:
         about.take('profile', about.take_icc, tags.content(tiff.ICC))

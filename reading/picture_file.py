@@ -367,11 +367,15 @@ def flattened(pixels, picture, ground='white'):
     """
     pixels = in_8_bits(pixels)
     if not picture.has_alpha:
-        return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels,
-                               'CMYK' if picture.mode == 'CMYK' else None)
+        return plain_image(pixels, picture.mode)
     image = Image.fromarray(pixels).convert('RGBA')
     image = Image.alpha_composite(Image.new('RGBA', image.size, ground), image)
     return image.convert('L' if pixels.shape[2] == 2 else 'RGB')
+
+
+def plain_image(pixels, mode):
+    """uint8 [H, W, C] of the kind of a Picture of this mode -> a PIL image: L, LA, RGB, RGBA or CMYK."""
+    return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels, 'CMYK' if mode == 'CMYK' else None)
 
 
 def to_rgb(pixels, picture, ground='white'):

@@ -1,5 +1,4 @@
 """G as an ONNX model: one file that enlarges pictures without Paddle."""
-import json
 import os
 
 import numpy as np
@@ -25,32 +24,21 @@ IR_VERSION = 7
 def export(path, file_path, strength=None, as_uint8=False):
     """Write the network `path` as an ONNX model of `build` -> its margin. strength: see engine.read.
 
-    The file's metadata are `scale`, `margin`, `strength` if there is one, and what is known of the network (see
-    known_of). Raises UsageError if `path` does not hold all variables of G, OSError if the file cannot be written.
+    The file's metadata are `scale`, `margin` and the network's about.json. Its figures are not those of a mix, so with a
+    `strength` that takes their place. Raises UsageError if `path` does not hold all variables of G, OSError if the file
+    cannot be written.
     """
     layers = convolutions(engine.read(path, strength))
     model = build(layers, as_uint8)
     margin = body_reach(layers) + TAIL_REACH
-    metadata = {'scale': SCALE, 'margin': margin, **known_of(path, strength)}
+    known = {name: value for name, value in checkpoint.about(path).items() if value is not None}
+    if strength is not None:
+        known = {'strength': strength, **{name: known[name] for name in known if name == 'licence'}}
+    metadata = {'scale': SCALE, 'margin': margin, **known}
     helper.set_model_props(model, {name: str(value) for name, value in metadata.items()})
     os.makedirs(os.path.dirname(os.path.abspath(file_path)), exist_ok=True)
     replace_file(file_path, lambda file: file.write(model.SerializeToString()))
     return margin
-
-
-def known_of(path, strength):
-    """{name: value} of a network from its about.json: its licence and its figures. Empty without that file.
-
-    The figures are not those of a mix, so with a `strength` only that and the licence are known.
-    """
-    try:
-        with open(os.path.join(path, checkpoint.ABOUT), encoding='utf-8') as file:
-            about = {name: value for name, value in json.load(file).items() if value is not None}
-    except (OSError, ValueError, AttributeError):
-        about = {}
-    if strength is None:
-        return about
-    return {'strength': strength, **{name: about[name] for name in ('licence',) if name in about}}
 
 
 class Graph:

@@ -24,9 +24,9 @@ IR_VERSION = 7
 def export(path, file_path, strength=None, as_uint8=False):
     """Write the network `path` as an ONNX model of `build` -> its margin. strength: see engine.read.
 
-    The file's metadata are `scale`, `margin` and the network's about.json. Its figures are not those of a mix, so with a
-    `strength` that takes their place. Raises UsageError if `path` does not hold all variables of G, OSError if the file
-    cannot be written.
+    The file's metadata are `scale`, `margin` and the network's about.json. Its figures are not those of a mix, so with
+    a `strength` that takes their place. Raises UsageError if `path` does not hold all variables of G, OSError if the
+    file cannot be written.
     """
     layers = convolutions(engine.read(path, strength))
     model = build(layers, as_uint8)

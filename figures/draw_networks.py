@@ -5,7 +5,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from cli.paddle_setup import fluid
+from layers import program_of
 from srgan_d import SRGAN_d
 from srgan_g import SRGAN_g
 
@@ -23,10 +23,7 @@ Layer = collections.namedtuple('Layer', 'kind note shape sources')
 
 def layers_of(network, shape):
     """The Layers of SRGAN_g or SRGAN_d for an input [1, *shape], in order."""
-    program = fluid.Program()
-    with fluid.program_guard(program, fluid.Program()), fluid.unique_name.guard():
-        network(fluid.data('input', [1, *shape]))
-    block = program.global_block()
+    block = program_of(network, [1, *shape]).global_block()
     layers = []
     # {variable: the index of the layer that makes it}; an operation that is not drawn belongs to the layer before it.
     maker = {'input': -1}

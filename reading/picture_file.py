@@ -1,4 +1,5 @@
 """Read a picture file of any kind, for training, measuring and enlarging alike."""
+import collections
 import contextlib
 import functools
 import io
@@ -163,20 +164,10 @@ def require_size(path, size, max_pixels):
 
 # The three ways to read pixels: TIFF's samples, PNG's 16 bits, and PIL
 
-class Stored:
-    """A picture that is opened, but not read yet.
-
-    size: (width, height). decode: a function -> (pixels [H, W, C], mode). pages: a function -> the number of pictures.
-    bits: the bits of its samples, if more than 8 and only 8 are read. steps: as in Picture.
-    """
-
-    def __init__(self, size, decode, pages, about, bits=8, steps=None):
-        self.size = size
-        self.decode = decode
-        self.pages = pages
-        self.about = about
-        self.bits = bits
-        self.steps = steps
+# A picture that is opened, but not read yet. size: (width, height); decode: a function -> (pixels [H, W, C], mode);
+# pages: a function -> the number of pictures; bits: of its samples, if more than 8 and only 8 are read; about, steps:
+# as in Picture.
+Stored = collections.namedtuple('Stored', 'size decode pages about bits steps', defaults=(8, None))
 
 
 def opened(file, reduce=False, max_pixels=MAX_PIXELS):
@@ -322,8 +313,7 @@ def from_image(image):
         mode = stored = mode + 'A'
     elif mode not in ('L', 'LA', 'RGB', 'RGBA', 'CMYK') and not mode.startswith('I'):
         mode = stored = {'La': 'LA', 'RGBa': 'RGBA'}.get(mode, 'RGB')
-    about = about_image(image)
-    return Picture(pixels_of(image, stored), mode, about)
+    return Picture(pixels_of(image, stored), mode, about_image(image))
 
 
 def has_many_bits(image):

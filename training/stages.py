@@ -1,4 +1,6 @@
 """The two stages of a run, and the position of a run in them."""
+import dataclasses
+
 from training.schedule import learning_rate
 
 STAGES = ('init', 'gan')
@@ -31,18 +33,18 @@ class Stage:
         return (position.epoch - 1) * self.epoch_updates + position.update if position.stage == self.name else 0
 
 
+@dataclasses.dataclass
 class Position:
     """The position of a run: all values, except variables, that it needs to resume exactly. json can store them."""
 
-    def __init__(self, stage=STAGES[0], epoch=1, update=0, totals=None, seconds=0.0, waited=0.0, rows=None):
-        self.stage = stage
-        self.rows = rows or []
-        self.epoch = epoch
-        # In the current epoch: updates done, sums of the losses {name: sum}, seconds, and seconds of waiting for feeds.
-        self.update = update
-        self.totals = totals or {}
-        self.seconds = seconds
-        self.waited = waited
+    stage: str = STAGES[0]
+    epoch: int = 1
+    # In the current epoch: updates done, sums of the losses {name: sum}, seconds, and seconds of waiting for feeds.
+    update: int = 0
+    totals: dict = dataclasses.field(default_factory=dict)
+    seconds: float = 0.0
+    waited: float = 0.0
+    rows: list = dataclasses.field(default_factory=list)
 
     def enter(self, stage):
         """Begin a stage, unless the run is already in it."""

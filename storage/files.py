@@ -122,17 +122,17 @@ def sync(path):
         os.close(descriptor)
 
 
+@contextlib.contextmanager
 def lock(folder):
-    """Reserve a folder for this process; create the folder if it does not exist.
+    """A context that reserves a folder for this process, until its end even if the process is killed.
 
-    Returns an open file: the lock ends when that is closed, at the latest with the process, even if it is killed.
-    Raises UsageError if another process has the lock.
+    Creates the folder if it does not exist. Raises UsageError if another process has reserved it.
     """
     os.makedirs(folder, exist_ok=True)
-    file = open(os.path.join(folder, '.lock'), 'w')
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise UsageError('another run is writing to %s; let it end, or choose other folders with --models and --output'
-                         % folder)
-    return file
+    path = os.path.join(folder, '.lock')
+    open(path, 'a').close()
+    with locked(path) as is_own:
+        if not is_own:
+            raise UsageError('another run is writing to %s; let it end, or choose other folders with --models and '
+                             '--output' % folder)
+        yield

@@ -64,14 +64,13 @@ def test_text_is_utf_8_and_bytes_that_are_not_text_do_not_end_the_writing(tmp_pa
 
 
 def test_a_folder_is_locked_for_other_processes_until_this_one_lets_go(tmp_path):
-    code = 'import sys; from storage import files; files.lock(sys.argv[1])'
+    code = 'import sys; from storage import files; files.lock(sys.argv[1]).__enter__()'
 
     def other():
         return subprocess.run([sys.executable, '-c', code, str(tmp_path)], cwd=ROOT, capture_output=True, text=True)
 
-    held = lock(str(tmp_path))
-    assert 'another run is writing to %s' % tmp_path in other().stderr
-    held.close()
+    with lock(str(tmp_path)):
+        assert 'another run is writing to %s' % tmp_path in other().stderr
     assert other().returncode == 0
 
 

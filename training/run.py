@@ -216,17 +216,13 @@ def own_folders(settings):
     A new run with --overwrite removes the files of another run from them. Raises UsageError if there are such files and
     --overwrite is not given, or if another process has locked a folder.
     """
-    locks = [lock(settings.models), lock(settings.output)]
-    if not settings.resume:
-        earlier = [path for folder, patterns in ((settings.models, MODEL_FILES), (settings.output, OUTPUT_FILES))
-                   for pattern in patterns for path in glob.glob(os.path.join(glob.escape(folder), pattern))]
-        if earlier and not settings.overwrite:
-            raise UsageError('%s is from an earlier run: continue that run with --resume, keep it and choose other '
-                             'folders with --models and --output, or replace it with --overwrite' % earlier[0])
-        for path in earlier:
-            shutil.rmtree(path) if os.path.isdir(path) else os.remove(path)
-    try:
+    with lock(settings.models), lock(settings.output):
+        if not settings.resume:
+            earlier = [path for folder, patterns in ((settings.models, MODEL_FILES), (settings.output, OUTPUT_FILES))
+                       for pattern in patterns for path in glob.glob(os.path.join(glob.escape(folder), pattern))]
+            if earlier and not settings.overwrite:
+                raise UsageError('%s is from an earlier run: continue that run with --resume, keep it and choose other '
+                                 'folders with --models and --output, or replace it with --overwrite' % earlier[0])
+            for path in earlier:
+                shutil.rmtree(path) if os.path.isdir(path) else os.remove(path)
         yield
-    finally:
-        for held in locks:
-            held.close()

@@ -79,11 +79,6 @@ def read_image(path):
     return to_rgb(picture.pixels, picture)
 
 
-def short_side(path):
-    """The smaller of a picture's width and height, from its header alone. Raises UnreadableImage."""
-    return min(read_size(path))
-
-
 def write_jpeg(path, image):
     """Write image uint8 RGB [H, W, 3] at quality 95 without chroma subsampling. Raises OSError."""
     replace_file(path, lambda file: Image.fromarray(image).save(file, 'JPEG', quality=95, subsampling=0))

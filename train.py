@@ -121,7 +121,8 @@ def train(run, pictures, sample, measures, validation, log, stop):
         stage = Stage(settings, name, len(pictures))
         done = stage.updates_before(position)
         coming = feeds.updates(pictures, settings, stage, run.vgg_size, done)
-        with contextlib.closing(coming), progress_bar(stage, done) as bar:
+        with contextlib.closing(coming), Bar(
+                total=stage.updates, initial=done, desc=TITLES[name], unit='update') as bar:
             while not is_over(stage, position):
                 while position.update < stage.epoch_updates:
                     started = time.monotonic()
@@ -205,11 +206,6 @@ def write_sample(folder, stage, epoch, sample, sr):
     """Write the article's three pictures of an epoch: low resolution, high resolution, generated."""
     for kind, image in (('96', sample[0]), ('384', sample[1]), ('G', sr)):
         data_utils.write_jpeg(os.path.join(folder, '%s%s.jpg' % (SAMPLES[stage] % epoch, kind)), image)
-
-
-def progress_bar(stage, done):
-    """A bar over a stage's updates."""
-    return Bar(total=stage.updates, initial=done, desc=TITLES[stage.name], unit='update')
 
 
 if __name__ == '__main__':

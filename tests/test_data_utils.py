@@ -191,8 +191,8 @@ def test_a_picture_in_two_of_the_folders_counts_for_both_but_is_never_held_out_a
 @pytest.fixture
 def headers(monkeypatch):
     """The names of the pictures whose headers are read."""
-    read, short_side = [], data_utils.short_side
-    monkeypatch.setattr(data_set, 'short_side', lambda path: read.append(os.path.basename(path)) or short_side(path))
+    read, read_size = [], data_set.read_size
+    monkeypatch.setattr(data_set, 'read_size', lambda path: read.append(os.path.basename(path)) or read_size(path))
     return read
 
 

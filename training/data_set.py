@@ -16,7 +16,6 @@ from data_utils import (
     list_images,
     read_image,
     read_size,
-    short_side,
 )
 from measuring.pairs import Names, marks_of, partners_in
 from reading.folders import OTHERS, walk
@@ -81,7 +80,7 @@ def find_pictures(data, crop_size, warn, index=None, resume=False, data_lr=None)
     if earlier and not same_name(held_out, earlier):
         warn('the samples and their PSNR are of another picture from here on; %s is not there' % earlier)
     if index and read_index(index).get(HELD_OUT) != held_out:
-        write_index(index, {**read_index(index), HELD_OUT: held_out})
+        replace_text(index, json.dumps({**read_index(index), HELD_OUT: held_out}, indent=0))
     return [path for path in sides if path != held_out for _ in range(weights[path])], held_out, partners
 
 
@@ -147,14 +146,14 @@ def short_sides(paths, index=None):
             status = os.stat(path)
             entry = known.get(path, [])
             if entry[:2] != [status.st_size, status.st_ctime_ns]:
-                entry = [status.st_size, status.st_ctime_ns, short_side(path)]
+                entry = [status.st_size, status.st_ctime_ns, min(read_size(path))]
         except UnreadableImage as error:
             entry = [status.st_size, status.st_ctime_ns, str(error)]
         except OSError as error:
             entry = [None, None, '%s: %s' % (path, error.strerror)]
         entries[path] = entry
     if index and entries != known:
-        write_index(index, {**content, INDEX: entries})
+        replace_text(index, json.dumps({**content, INDEX: entries}, indent=0))
     return {path: entry[2] for path, entry in entries.items()}
 
 
@@ -166,10 +165,6 @@ def read_index(path):
         return {name: content[name] for name in (INDEX, HELD_OUT) if name in content}
     except (OSError, ValueError, TypeError):
         return {}
-
-
-def write_index(path, content):
-    replace_text(path, json.dumps(content, indent=0))
 
 
 def sample_pair(path, lr_resize, degrade='none', partner=None):

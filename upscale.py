@@ -81,7 +81,7 @@ def main(argv):
     page = html_page.page('SRGAN: your pictures, four times larger', comparisons)
     print(summary(count, time.time() - start))
     if options.compare and count['enlarged']:
-        write_page(page_path, page)
+        replace_text(page_path, page)
         print('compare them in %s' % page_path)
     if count['failed']:
         raise RunError('%d of %d pictures failed' % (count['failed'], len(jobs)))
@@ -283,14 +283,6 @@ def find_page(options):
     except OSError as error:
         raise RunError('%s cannot be written: %s' % (path, error.strerror))
     return path
-
-
-def write_page(path, page):
-    """Write the page, a text, to `path`. Raises RunError if it cannot be written."""
-    try:
-        replace_text(path, page)
-    except OSError as error:
-        raise RunError('%s cannot be written: %s' % (path, error.strerror))
 
 
 def summary(count, seconds):

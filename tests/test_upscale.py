@@ -814,7 +814,7 @@ class TestCompare:
     def test_a_page_that_cannot_be_written_is_one_line_after_it(self, enlarge, tmp_path):
         Image.fromarray(RGB).save(str(tmp_path / 'a.png'))
         (tmp_path / 'compare.html').mkdir()
-        assert enlarge('a.png', '--compare', '--overwrite').is_one_line(1, 'compare.html cannot be written')
+        assert enlarge('a.png', '--compare', '--overwrite').is_one_line(1, 'Is a directory: compare.html')
         assert (tmp_path / 'a_x4.png').exists() and not list(tmp_path.glob('.*.new'))
 
     def test_ctrl_c_leaves_no_page(self, start, network, tmp_path):

@@ -8,6 +8,7 @@ Prints for each discriminator, as it learns, which share of held-out pairs it te
 and generated pictures, from 0 (generated) to 1 (real). `-separate`: real and generated pictures are two batches, each
 normalised by its own statistics, as in the article's code; else they are one.
 """
+import argparse
 import os
 import sys
 
@@ -20,12 +21,14 @@ import vgg19
 from cli import command
 from cli.paddle_setup import fluid, set_threads
 from cpu.training_graph import for_cpu
-from data_utils import bicubic_resize, list_images, random_crop, random_turn, read_image, standardized
+from data_utils import list_images
 from layers import variables_of
 from programs import BETA1, Step, picture_pair
 from srgan_d import DISCRIMINATORS, judge
 from srgan_g import SRGAN_g
 from storage import checkpoint, networks, persistables, vgg19_sources
+from training.feeds import feeds
+from training.readers import Readers
 
 SEPARATE = '-separate'
 # Of so many pictures at the end of the list, so many crops each are held out.
@@ -46,20 +49,25 @@ def main(argv):
     parser.add_argument('--threads', type=command.positive)
     options = parser.parse_args(argv)
     set_threads(options.threads)
-    paths = list_images(options.data)
+    paths = list_images(os.path.abspath(options.data))
     if len(paths) <= HELD_OUT:
         raise command.UsageError('--data %s: %d pictures; more than %d are needed' % (
             options.data, len(paths), HELD_OUT))
-    for contestant in options.contestants:
-        duel(contestant, paths[:-HELD_OUT], paths[-HELD_OUT:], options)
+    how = dict(crop_size=options.crop_size, seed=0, augment=True, lr_resize='bicubic', degrade='none', cache_mb=512,
+               trainers=1, trainer_id=0)
+    learning, asking = [argparse.Namespace(batch_size=size, **how) for size in (options.batch_size, CROPS_EACH)]
+    with Readers(paths[-HELD_OUT:], None, print) as pictures:
+        asked = list(feeds(pictures, asking, 0, HELD_OUT))
+    with Readers(paths[:-HELD_OUT], None, print) as pictures:
+        for contestant in options.contestants:
+            duel(contestant, feeds(pictures, learning, 0, options.updates), asked, options)
 
 
-def duel(contestant, training, held_out, options):
-    """Let a contestant learn, and print a line every few updates."""
-    size, batch = options.crop_size, options.batch_size
+def duel(contestant, learnt, asked, options):
+    """Let a contestant learn on feeds, and every few updates print a line on those on which it is asked."""
     startup = fluid.Program()
     with fluid.unique_name.guard():
-        steps = learning_and_asking(contestant, size, options.learning_rate, startup)
+        steps = learning_and_asking(contestant, options.crop_size, options.learning_rate, startup)
     exe, scope = fluid.Executor(fluid.CPUPlace()), fluid.Scope()
     exe.run(startup, scope=scope)
     for name, array in checkpoint.load_network(networks.find('srresnet'),
@@ -68,14 +76,11 @@ def duel(contestant, training, held_out, options):
     if contestant == 'features':
         vgg19.load(scope, vgg19_sources.find(None), 'vgg44')
 
-    rng = np.random.RandomState(0)
-    asked = [feed_of([path], CROPS_EACH, size, np.random.RandomState(0)) for path in held_out]
     print('%s: %s' % (contestant, 'updates, held-out pairs told apart, opinion of real and of generated pictures'))
-    for update in range(1, options.updates + 1):
-        chosen = [training[number] for number in rng.randint(len(training), size=batch)]
-        steps['learn'].run(exe, scope, feed_of(chosen, 1, size, rng))
+    for update, feed in enumerate(learnt, start=1):
+        steps['learn'].run(exe, scope, feed)
         if update % options.every == 0:
-            seen = [steps['ask'].run(exe, scope, feed) for feed in asked]
+            seen = [steps['ask'].run(exe, scope, question) for question in asked]
             told, real, generated = [np.mean([one[name] for one in seen]) for name in ('told', 'd_real', 'd_fake')]
             print('%5d  %6.1f %%   %.3f  %.3f' % (update, 100 * told, real, generated), flush=True)
 
@@ -109,14 +114,6 @@ def verdicts_of(contestant, discriminator, real, fake, frozen):
         return [(discriminator.network(real, frozen), discriminator.network(fake, frozen), 1.0)]
     return judge(discriminator, (real, fake),
                  [vgg19.feature_maps(image, discriminator.maps) for image in (real, fake)], frozen)
-
-
-def feed_of(paths, crops, size, rng):
-    """Random crops of pictures, `crops` of each, and their bicubic reductions."""
-    hr = np.stack([np.ascontiguousarray(random_turn(random_crop(read_image(path), size, rng), rng))
-                   for path in paths for _ in range(crops)])
-    lr = np.stack([bicubic_resize(image, size // 4, size // 4) for image in hr])
-    return {'t_image': standardized(lr), 't_target_image': standardized(hr)}
 
 
 if __name__ == '__main__':

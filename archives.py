@@ -80,18 +80,12 @@ def extract(path, folder):
                     with open_picture() as source, open(target, 'wb') as file:
                         shutil.copyfileobj(source, file, 2 ** 20)
                     bar.update(size)
-    except (RunError, OSError) as error:
-        # Also a truncated gzip file is an OSError, but one without a number.
-        if isinstance(error, RunError) or error.errno:
-            raise
-        raise damaged(path, error)
     except Exception as error:
         # zipfile and tarfile raise exceptions of many types on damaged archives, and RuntimeError without a password.
-        raise damaged(path, error)
-
-
-def damaged(path, error):
-    return UsageError('%s cannot be unpacked (%s); upload it again' % (path, ' '.join(str(error).split())))
+        # Also a truncated gzip file is an OSError, but one without a number.
+        if isinstance(error, RunError) or isinstance(error, OSError) and error.errno:
+            raise
+        raise UsageError('%s cannot be unpacked (%s); upload it again' % (path, ' '.join(str(error).split())))
 
 
 def pictures_of(archive):

@@ -7,7 +7,7 @@ from PIL import Image
 
 from cli.command import UsageError
 from reading.folders import EXTENSIONS, walk
-from reading.picture_file import UnreadableImage, cv2, read_picture, read_size, to_rgb  # noqa: F401 used elsewhere
+from reading.picture_file import cv2, read_picture, to_rgb
 from storage.files import replace_file
 
 # The colour photographs in scikit-image's wheel. The two motorcycles are one scene, photographed from two places.

@@ -21,9 +21,10 @@ from cli import command
 from cli.command import Parser, RunError, UsageError, positive
 from cli.paddle_setup import set_threads
 from cpu import engine
-from data_utils import SCALE, UnreadableImage
+from data_utils import SCALE
 from measuring import lpips_alex, metrics, pairs, report, strips
 from pictures.enlarge import upscale
+from reading.picture_file import UnreadableImage
 from storage import networks
 
 

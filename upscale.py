@@ -40,13 +40,13 @@ from cli.command import Parser, RunError, UsageError, positive
 from cli.paddle_setup import set_threads
 from cli.progress import Bar
 from cpu import engine
-from data_utils import SCALE, UnreadableImage
+from data_utils import SCALE
 from measuring import html_page
 from pictures import wear
 from pictures.enlarge import TILE, strips, upscale  # noqa: F401 upscale.upscale is what users call
 from pictures.jobs import RESULTS, plan
 from pictures.picture import JPEG_SIDE, extension, write_picture
-from reading.picture_file import MAX_PIXELS, Bomb, read_picture, reason, to_rgb
+from reading.picture_file import MAX_PIXELS, Bomb, UnreadableImage, read_picture, reason, to_rgb
 from storage import networks
 from storage.files import replace_file, replace_text
 

@@ -11,8 +11,9 @@ import re
 import numpy as np
 
 from cli.command import UsageError
-from data_utils import SCALE, UnreadableImage, bicubic_resize, list_images, read_image, read_size
+from data_utils import SCALE, bicubic_resize, list_images, read_image
 from reading.folders import EXTENSIONS
+from reading.picture_file import UnreadableImage, read_size
 
 # The smallest side that is measured: what LPIPS needs, as a multiple of SCALE. It holds without --lpips too, so that
 # the means are over the same pictures.

@@ -12,6 +12,7 @@ from PIL import Image
 
 import data_utils
 from cli.command import UsageError
+from reading.picture_file import UnreadableImage
 from training import data_set
 
 
@@ -113,7 +114,7 @@ def test_what_cannot_be_read_is_named(content, reason, tmp_path):
     path = tmp_path / '坏 picture.png'
     Image.fromarray(photograph(40, 40, 0)).save(str(path))
     path.write_bytes(path.read_bytes()[:2000] if content is None else content)
-    with pytest.raises(data_utils.UnreadableImage) as error:
+    with pytest.raises(UnreadableImage) as error:
         data_utils.read_image(str(path))
     assert '坏 picture.png' in str(error.value) and reason in str(error.value)
 

@@ -182,7 +182,7 @@ def test_a_tiff_is_what_its_tags_say(dtype, tmp_path):
         assert np.abs(got.pixels / white - wanted).max() < 1.01 / white, kind
         if photometric == 'rgb' and not extra:
             assert np.abs(data_utils.read_image(path) - 255 * wanted).max() <= 0.51
-        assert min(data_utils.read_size(path)) == 37
+        assert min(picture_file.read_size(path)) == 37
 
 
 @pytest.mark.parametrize('predictor', [True, False])
@@ -393,7 +393,7 @@ def test_a_damaged_block_costs_neither_the_picture_nor_the_others(name, tmp_path
     if name not in ('twice.jpg', 'exif.tif'):
         assert notes and all(note.startswith('without') for note in notes)
     assert data_utils.read_image(str(tmp_path / name)).shape == pixels.shape
-    assert min(data_utils.read_size(str(tmp_path / name))) == 37
+    assert min(picture_file.read_size(str(tmp_path / name))) == 37
     if name.endswith('.jpg'):
         assert got.about.dpi == (150, 150)
     assert capfd.readouterr() == ('', '')
@@ -544,7 +544,7 @@ def test_a_circle_of_tiff_directories_ends(tmp_path):
 def test_an_icon_with_a_bomb_inside_is_refused(tmp_path):
     bomb = png([bytes(8)], 8, 0, size=(60000, 60000))
     (tmp_path / 'a.png').write_bytes(struct.pack('<3H4B2H2I', 0, 1, 1, 32, 32, 0, 0, 1, 32, len(bomb), 22) + bomb)
-    for function in (picture_file.read_picture, data_utils.read_image, data_utils.read_size):
+    for function in (picture_file.read_picture, data_utils.read_image, picture_file.read_size):
         with pytest.raises(picture_file.Bomb):
             function(str(tmp_path / 'a.png'))
 

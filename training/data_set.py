@@ -7,18 +7,10 @@ import numpy as np
 import PIL
 
 from cli.command import UsageError
-from data_utils import (
-    EMBEDDED,
-    EMBEDDED_SAMPLE,
-    SCALE,
-    UnreadableImage,
-    embedded,
-    list_images,
-    read_image,
-    read_size,
-)
+from data_utils import EMBEDDED, EMBEDDED_SAMPLE, SCALE, embedded, list_images, read_image
 from measuring.pairs import Names, marks_of, partners_in
 from reading.folders import OTHERS, walk
+from reading.picture_file import UnreadableImage, read_size
 from storage.files import replace_text
 from training.degradation import DEGRADATIONS
 

@@ -16,7 +16,8 @@ import cv2
 import numpy as np
 
 from cli.command import RunError
-from data_utils import SCALE, UnreadableImage, im_resize, random_crop, random_turn, read_image
+from data_utils import SCALE, im_resize, random_crop, random_turn, read_image
+from reading.picture_file import UnreadableImage
 from training.degradation import DEGRADATIONS
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))

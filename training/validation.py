@@ -2,9 +2,9 @@
 from cli.command import UsageError
 from cpu.fp32 import Engine, Fp32Network
 from cpu.inference_graph import convolutions
-from data_utils import UnreadableImage
 from measuring import metrics, pairs, report
 from pictures.enlarge import upscale
+from reading.picture_file import UnreadableImage
 
 # The scores that measure() returns. The first decides which network is the best.
 SCORES = ('val_psnr_y', 'val_ssim_y')

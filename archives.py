@@ -19,7 +19,7 @@ SUFFIXES = ('.zip', '.tar', '.tar.gz', '.tgz', '.tar.bz2', '.tar.xz')
 
 
 def main(argv):
-    parser = command.Parser(prog='archives.py', description=__doc__.splitlines()[0], allow_abbrev=False)
+    parser = command.Parser(prog='archives.py', description=__doc__)
     parser.add_argument('folder', nargs='?', default='data', help='folder to search, with sub-folders (data)')
     parser.add_argument('-o', '--output', metavar='DIR', default=os.path.join('work', 'pictures'),
                         help='folder in which each archive gets a folder (work/pictures)')

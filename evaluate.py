@@ -12,7 +12,6 @@ reduction. PSNR and SSIM are measured on luma with 4 pixels cut from each side, 
 --csv: the columns picture, model, psnr_y, ssim_y, lpips; a row for each picture and model, and a row `mean` for each
 model. Both have lpips only with --lpips.
 """
-import argparse
 import functools
 import os
 import sys
@@ -81,8 +80,7 @@ def warn(line):
 
 def parse(argv):
     """The command line as a Namespace, its files and folders checked. Raises UsageError."""
-    parser = Parser(prog='evaluate.py', allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
-                    description=__doc__)
+    parser = Parser(prog='evaluate.py', description=__doc__)
     parser.add_argument('--data', metavar='DIR', required=True, help='folder of pictures, with its sub-folders')
     parser.add_argument('--model', metavar='DIR', nargs='+', action='append',
                         help='networks, each a directory, a .npz, or srgan, srresnet, photo of pretrained/ (%s, else '

@@ -10,7 +10,6 @@ a window if there is a display; in a notebook, `%run show_results.py` shows the 
 output/results.html, one file that needs no network. If nothing has been trained yet, a photograph is shown, enlarged by
 the networks of pretrained/.
 """
-import argparse
 import collections
 import glob
 import json
@@ -41,8 +40,7 @@ Sample = collections.namedtuple('Sample', 'stage epoch prefix time')
 
 
 def main(argv):
-    parse = command.Parser(prog='show_results.py', description=__doc__,
-                           formatter_class=argparse.RawDescriptionHelpFormatter)
+    parse = command.Parser(prog='show_results.py', description=__doc__)
     parse.add_argument('--output', metavar='DIR', default='output', help='the folder of the samples (output)')
     parse.add_argument('--epoch', type=int, metavar='N', help='the sample of this epoch')
     parse.add_argument('--stage', choices=('init', 'gan'), help='samples of pre-training or of adversarial training')

@@ -25,7 +25,7 @@ from training import settings as run_settings
 from training.dry_run import forecast
 from training.log import RunLog
 from training.readers import Readers
-from training.run import Run, own_folders, saved_position, state_file
+from training.run import Run, load_state, own_folders, state_file
 from training.stages import SAMPLES, STAGES, TITLES, Stage
 from training.validation import Validation
 
@@ -35,7 +35,7 @@ def main(argv):
     set_threads(settings.threads)
     missing = run_settings.choose_auto(settings)
     if settings.role == 'pserver':
-        return cluster.serve(settings, saved_position(settings))
+        return cluster.serve(settings, load_state(settings)[1])
     # If there are several trainers, only the first writes files and prints what concerns all of them.
     first = settings.trainer_id == 0
     writes = first and not settings.dry_run

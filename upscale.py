@@ -12,19 +12,13 @@
 
 Pictures keep their kind: grey, RGB, with alpha, with a palette, 1-bit, CMYK (as TIFF), 8 or 16 bits, with their
 profile, EXIF and DPI; they are turned upright. They are computed in tiles that overlap so far that the result is as if
-the whole picture were computed at once. docs/upscaling.md shows the use of an ONNX model; that of a Paddle model is:
+the whole picture were computed at once. docs/upscaling.md shows the use in Python and of an ONNX model; that of a
+Paddle model is:
 
     exe = fluid.Executor(fluid.CPUPlace())
     program, feeds, fetches = fluid.io.load_inference_model(DIR, exe, params_filename='params')
     test_im, = exe.run(program, {feeds[0]: t_image}, fetches)  # [N, 3, H, W] -> [N, 3, 4H, 4W], RGB in [-1, 1]
-
-In Python, for a PIL image or an array:
-
-    import upscale
-    from cpu import engine
-    enlarged = upscale.upscale(image, engine.load('models/g_models'))
 """
-import argparse
 import collections
 import functools
 import os
@@ -89,8 +83,7 @@ def main(argv):
 
 def parse(argv):
     """The command line as a Namespace. Raises UsageError."""
-    parser = Parser(prog='upscale.py', allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
-                    description=__doc__)
+    parser = Parser(prog='upscale.py', description=__doc__)
     parser.add_argument('pictures', metavar='PICTURE|FOLDER', nargs='*', help='pictures, or folders of pictures')
     parser.add_argument('-o', '--output', metavar='DIR|FILE', help='folder to write to (beside each picture), '
                         'or the file, .png or .jpg, if there is one picture')

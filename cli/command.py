@@ -18,7 +18,10 @@ class RunError(Exception):
 
 
 class Parser(argparse.ArgumentParser):
-    """An ArgumentParser whose errors are UsageErrors."""
+    """An ArgumentParser whose errors are UsageErrors. It shows its description as it is, and wants options in full."""
+
+    def __init__(self, formatter_class=argparse.RawDescriptionHelpFormatter, **arguments):
+        super().__init__(formatter_class=formatter_class, allow_abbrev=False, **arguments)
 
     def error(self, message):
         raise UsageError('%s; `python %s --help` lists the options' % (message, self.prog))

@@ -48,8 +48,6 @@ class Run:
         # The variables of D if the user gave a D to start from; every saved state then includes them.
         self.given_d = set(self.networks['d_models']) if settings.init_d else set()
         self.exe.run(self.programs.startup, scope=self.scope)
-        self.vgg_size = None
-        self.vgg_names = set()
         self.load_vgg19()
 
         variables, position = load_state(settings)
@@ -70,6 +68,7 @@ class Run:
         settings = self.settings
         content = CONTENT_LOSSES[settings.content_loss]
         self.vgg_size = content.size
+        self.vgg_names = set()
         maps = {**content.features, **DISCRIMINATORS[settings.discriminator].maps}
         if maps:
             weights = vgg19_sources.find(settings.vgg)
@@ -113,8 +112,8 @@ class Run:
         """Enlarge a picture with G as it is used: uint8 [H, W, 3] -> uint8 [4H, 4W, 3]."""
         for name, array in self.generator().items():
             persistables.set_variable(self.sample_scope, name, array)
-        feed = {'t_image': standardized(lr)[np.newaxis]}
-        return to_uint8(self.programs.sample.run(self.exe, self.sample_scope, feed)['test_im'][0])
+        found = self.programs.sample.run(self.exe, self.sample_scope, {'t_image': standardized(lr)[np.newaxis]})
+        return to_uint8(found['test_im'][0])
 
     def state(self, stage):
         """(name, array) pairs of all variables that a resumed run needs.
@@ -159,14 +158,9 @@ def state_file(settings):
 
 
 def load_state(settings):
-    """The saved state of the run to resume, (variables, position); ({}, None) for a new run or if nothing is saved."""
+    """The saved state of the run to resume -> (variables, position); ({}, None) if it is new or nothing is saved."""
     path = state_file(settings)
     return checkpoint.load_state(path) if settings.resume and os.path.exists(path) else ({}, None)
-
-
-def saved_position(settings):
-    """The position in the saved state of the run to resume, a dict; None as in load_state."""
-    return load_state(settings)[1]
 
 
 def require_same_d(settings, path):

@@ -56,7 +56,7 @@ def parse_settings(argv):
 
 def parser():
     parse = Parser(
-        prog='train.py', argument_default=argparse.SUPPRESS, allow_abbrev=False,
+        prog='train.py', argument_default=argparse.SUPPRESS, formatter_class=argparse.HelpFormatter,
         description='Train SRGAN: pre-train G on the pixel loss, then train D and G in turn.',
         epilog='Without --data the recipe is demo, on the photographs of scikit-image; with --data it is article.')
 

@@ -107,10 +107,7 @@ def read_size(path):
 
 @contextlib.contextmanager
 def reading(path):
-    """A context that makes one UnreadableImage of whatever a reader raises, and silences what it prints.
-
-    Readers of damaged files raise exceptions of almost every type.
-    """
+    """A context that makes an UnreadableImage of what a reader raises, which is of almost any type, and silences it."""
     try:
         # require_size takes the place of PIL's limit.
         with pil_limit(float('inf')), warnings.catch_warnings(), silent_stderr():
@@ -330,10 +327,7 @@ def grey_of_floats(image):
 
 
 def pixels_of(image, mode):
-    """The pixels [H, W, C] of a PIL image, converted to `mode`.
-
-    They are converted strip by strip, because PIL holds two further copies of what it converts.
-    """
+    """The pixels [H, W, C] of a PIL image, converted to `mode`, in strips: PIL holds two more copies meanwhile."""
     pixels = None
     for top in range(0, image.height, STRIP):
         strip = image.crop((0, top, image.width, min(top + STRIP, image.height)))
@@ -351,10 +345,7 @@ def in_8_bits(pixels):
 
 
 def flattened(pixels, picture, ground='white'):
-    """pixels [H, W, C] of the kind of `picture` -> a PIL image: 8 bits, transparent pixels over the colour `ground`.
-
-    Its mode is CMYK, L or RGB.
-    """
+    """pixels [H, W, C] of the kind of `picture` -> a PIL image CMYK, L or RGB, with transparent ones over `ground`."""
     pixels = in_8_bits(pixels)
     if not picture.has_alpha:
         return plain_image(pixels, picture.mode)

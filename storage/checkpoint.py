@@ -72,11 +72,10 @@ def save_network(directory, variables, about=None):
             for name, array in variables:
                 require_finite(name, array)
                 entries[name] = entry_of(array, persistables.write_variable(new, name, array))
-            with open(os.path.join(new, MANIFEST), 'w') as file:
-                json.dump(entries, file, indent=1)
-            if about is not None:
-                with open(os.path.join(new, ABOUT), 'w') as file:
-                    json.dump(about, file, indent=1)
+            for name, content in ((MANIFEST, entries), (ABOUT, about)):
+                if content is not None:
+                    with open(os.path.join(new, name), 'w') as file:
+                        json.dump(content, file, indent=1)
             for root, _, names in os.walk(new):
                 for name in names:
                     sync(os.path.join(root, name))

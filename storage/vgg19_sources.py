@@ -171,11 +171,7 @@ def tensors_in(source, stack):
 
 
 class TorchUnpickler(RestrictedUnpickler):
-    """Unpickles a torch file's dict of tensors, each as a TorchTensor.
-
-    It admits three kinds of names: the class of the dict, the types of storages (read as strings), and the functions
-    that rebuild a tensor.
-    """
+    """Unpickles a torch file's dict of tensors, each as a TorchTensor, and types of storages as strings."""
 
     ALLOWED = {('collections', 'OrderedDict'): collections.OrderedDict,
                ('torch._utils', '_rebuild_tensor'): TorchTensor,
@@ -197,8 +193,7 @@ class TorchUnpickler(RestrictedUnpickler):
 def read_old_torch(file):
     """Read torch's older format -> the dict of tensors and a function that reads a storage.
 
-    The file is a series of pickles (magic number, version, machine, the dict, the storages' keys), and then each
-    storage after its length.
+    Pickles of magic number, version, machine, the dict and the storages' keys; then each storage after its length.
     """
     for _ in range(3):
         TorchUnpickler(file).load()

@@ -1,12 +1,8 @@
-"""One run on several processes and machines, with Paddle's own engines.
+"""One run on several processes and machines, with Paddle's own engines: docs/distributed.md.
 
-Each trainer computes the gradients of its part of every batch, and the mean of these gradients makes the update.
-
-On CPUs parameter servers make the update: `fluid.DistributeTranspiler`, in its synchronous mode, rewrites the three
-training programs. Every server keeps a slice of each network, with Adam's moments for it, takes the gradients, updates
-the slice and sends it back. A trainer still has all of G and D in its scope, so trainer 0 alone writes files.
-
-On GPUs NCCL computes the mean of the gradients, and every trainer updates its own copy of the networks.
+On CPUs `fluid.DistributeTranspiler` rewrites the three training programs for parameter servers. Every server keeps a
+slice of each network, with Adam's moments for it. A trainer still has all of G and D in its scope, so trainer 0 alone
+writes files. On GPUs NCCL averages the gradients, and every trainer updates its own copy of the networks.
 """
 import ctypes
 import multiprocessing
@@ -317,11 +313,9 @@ def receive(variables, endpoints, barrier=True):
 def serve(settings, position):
     """Run server number settings.server_id until all trainers are done -> the exit code.
 
-    Ctrl-C in a terminal reaches all its processes, and the trainers need the server for their last save. So the first
-    Ctrl-C does not end the server, but a second one does, and SIGTERM ends it at once.
-
-    Each program has its own process, because several of Paddle's servers in one process disturb each other. Raises
-    RunError if one of them cannot listen, or waits too long for a trainer.
+    Ctrl-C in a terminal reaches all processes, and the trainers need the server for their last save, so only a second
+    one ends it; SIGTERM does at once. Each program has its own process, because several of Paddle's servers in one
+    process disturb each other. Raises RunError if one of them cannot listen, or waits too long for a trainer.
     """
     # Block the signals before Paddle installs its own handlers.
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP)
@@ -353,7 +347,7 @@ def serve(settings, position):
 
 def serve_program(settings, name, position, errors):
     """Serve one program in this process; if the run cannot continue, put one line into the queue `errors`."""
-    # End when the parent process ends, and hide Paddle's C++ stack traces from the user.
+    # End when the parent ends, and hide Paddle's C++ stack traces.
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     address = addresses(settings, name)[settings.server_id]

@@ -1,11 +1,11 @@
 """A forecast of a run: its updates, and the time, memory and disk space that it needs on this machine."""
 import contextlib
 import itertools
-import os
 import resource
 import shutil
 import statistics
 import time
+from pathlib import Path
 
 from tqdm import tqdm
 
@@ -41,8 +41,10 @@ def forecast(run, pictures, validation, update):
     lines.append('memory        %.1f GB' % (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2 ** 20))
     # While a state is being written, the earlier state is still on the disk.
     size = 2 * sum(array.nbytes for _, array in run.state('gan' if settings.n_epoch else 'init'))
+    models = Path(settings.models).absolute()
+    existing = next(folder for folder in (models, *models.parents) if folder.is_dir())
     lines.append('disk          %.1f GB in %s; %.1f GB are free' % (
-        size / 2 ** 30, settings.models, shutil.disk_usage(existing(settings.models)).free / 2 ** 30))
+        size / 2 ** 30, settings.models, shutil.disk_usage(str(existing)).free / 2 ** 30))
     return '\n'.join(lines)
 
 
@@ -55,11 +57,3 @@ def seconds_an_update(stage, run, pictures, update):
             update(run, stage.name, feed, stage.learning_rate(0))
             seconds.append(time.monotonic() - started)
     return statistics.median(seconds[1:] or seconds)
-
-
-def existing(folder):
-    """The folder, or the nearest folder above it that exists."""
-    folder = os.path.abspath(folder)
-    while not os.path.isdir(folder):
-        folder = os.path.dirname(folder)
-    return folder

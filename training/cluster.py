@@ -26,8 +26,8 @@ from training.stages import STEPS
 
 # Each program has its own servers. They listen at the port of --servers plus this number.
 PORTS = {'init_g': 0, 'd': 100, 'g': 200}
-# With each update a trainer sends the servers two numbers: how many updates it has made, or DONE, and whether it was
-# asked to stop. ALL_MESSAGES is the sum of all trainers' messages at the time of the update.
+# With each update a trainer sends two numbers: how many updates it has made, or DONE, which only servers look at, and
+# whether it was asked to stop. ALL_MESSAGES is the sum, on GPUs the largest, of all trainers' messages of that update.
 MESSAGE = 'message_%d'
 DONE = -1
 ALL_MESSAGES = 'messages'
@@ -152,7 +152,8 @@ class StoppingTogether(Alone):
     @property
     def received(self):
         """The signal that asks to stop, from the same update on for all trainers; None if no trainer has one."""
-        return (self.stop.received or signal.SIGTERM) if self.asked() else None
+        asked = persistables.get_variable(self.scope, ALL_MESSAGES)[1]
+        return (self.stop.received or signal.SIGTERM) if asked else None
 
 
 class Collective(StoppingTogether):
@@ -163,15 +164,12 @@ class Collective(StoppingTogether):
         startup = fluid.Program()
         for step in (built.init_g, built.g):
             with fluid.program_guard(step.program, startup):
-                stop = fluid.layers.create_global_var([1], 0.0, 'float32', persistable=True, name=ALL_MESSAGES)
+                stop = fluid.layers.create_global_var([2], 0.0, 'float32', persistable=True, name=ALL_MESSAGES)
                 fluid.layers.collective._c_allreduce(stop, stop, 'max', use_calc_stream=True)
         exe.run(startup, scope=scope)
 
     def messages(self):
-        return {ALL_MESSAGES: np.array([self.stop.received is not None], np.float32)}
-
-    def asked(self):
-        return persistables.get_variable(self.scope, ALL_MESSAGES)[0]
+        return {ALL_MESSAGES: np.array([0, self.stop.received is not None], np.float32)}
 
 
 class Trainer(StoppingTogether):
@@ -231,9 +229,6 @@ class Trainer(StoppingTogether):
         self.updates += 1
         asked = self.stop.received is not None
         return {MESSAGE % self.settings.trainer_id: np.array([self.updates, asked], np.float32)}
-
-    def asked(self):
-        return persistables.get_variable(self.scope, ALL_MESSAGES)[1]
 
     def enter(self, stage):
         """Trainer 0 sends its networks and moments to the servers."""

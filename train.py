@@ -25,7 +25,7 @@ from training import settings as run_settings
 from training.dry_run import forecast
 from training.log import RunLog
 from training.readers import Readers
-from training.run import Run, load_state, own_folders, state_file
+from training.run import BEST, Run, load_state, own_folders, state_file
 from training.stages import SAMPLES, STAGES, TITLES, Stage
 from training.validation import Validation
 
@@ -154,7 +154,7 @@ def train(run, pictures, sample, measures, validation, log, stop):
                 if validation and position.epoch % settings.val_every == 0:
                     row.update(validation.measure(run.generator()) or {})
                     if health.is_best(row, position.rows):
-                        run.save_best(row)
+                        run.save_network(BEST, run.generator().items(), row)
                 position.next_epoch(row)
                 bar.clear()
                 print(console_line(row, stage.n_epoch), *health.warnings(position.rows), sep='\n', flush=True)

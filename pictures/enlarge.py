@@ -84,7 +84,8 @@ def generate(pixels, keep, model, ensemble, seen=None):
     them G's tint of this colour is taken off. From a pixel to its neighbour both corrections go over linearly. Without
     flat pixels the result is G's alone. seen: uint8 [H, W], 0 for pixels that nobody sees and so are no flat area.
     """
-    flat = is_flat(pixels)
+    low, high = extremes(pixels, FLAT_RADIUS)
+    flat = (low == high).reshape(pixels.shape).all(axis=2)
     if seen is not None:
         flat &= extremes(seen, FLAT_RADIUS)[0] > 0
     exact = enlarge_linear(flat[:, :, np.newaxis], keep)
@@ -105,12 +106,6 @@ def generate(pixels, keep, model, ensemble, seen=None):
         values += exact * (repeat(pixels.astype(np.float32) + 0.5, keep) - values)
         np.clip(values, 0, white + 0.5, out=values)
     return values.astype(pixels.dtype)
-
-
-def is_flat(pixels):
-    """pixels [H, W, C] -> bool [H, W]: whether all pixels up to FLAT_RADIUS away have the same colour."""
-    low, high = extremes(pixels, FLAT_RADIUS)
-    return (low == high).reshape(pixels.shape).all(axis=2)
 
 
 def tints(pixels, lr, flat, model):

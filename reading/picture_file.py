@@ -298,7 +298,8 @@ def about_image(image):
 def from_image(image):
     """A PIL image as a Picture. Raises ValueError if its pixels have more than 16 bits for each colour."""
     mode, info = image.mode, image.info
-    if has_many_bits(image):
+    low, high = image.getextrema() if mode == 'I' else (0, 0)
+    if mode == 'F' or low < 0 or high > 65535:
         raise ValueError('its pixels have more than 16 bits; convert it first')
     has_transparency = mode == 'PA' or 'transparency' in info
     stored = mode
@@ -311,12 +312,6 @@ def from_image(image):
     elif mode not in ('L', 'LA', 'RGB', 'RGBA', 'CMYK') and not mode.startswith('I'):
         mode = stored = {'La': 'LA', 'RGBa': 'RGBA'}.get(mode, 'RGB')
     return Picture(pixels_of(image, stored), mode, about_image(image))
-
-
-def has_many_bits(image):
-    """Whether a PIL image, which is loaded, has pixels of more than 16 bits."""
-    low, high = image.getextrema() if image.mode == 'I' else (0, 0)
-    return image.mode == 'F' or low < 0 or high > 65535
 
 
 def grey_of_floats(image):

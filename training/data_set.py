@@ -17,10 +17,8 @@ from training.degradation import DEGRADATIONS
 # Largest side of the sample, the middle part of the held-out picture, in pixels.
 SAMPLE_SIZE = 384
 
-# A description of the index, stored in it as its key. An index with another description is made again.
+# The key of the index's entries. An index with another one is made again.
 INDEX = 'path: [size in bytes, ctime in ns, short side in pixels or why it cannot be read], Pillow %s' % PIL.__version__
-
-# The key of the path of the held-out picture.
 HELD_OUT = 'held_out'
 
 

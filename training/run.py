@@ -138,10 +138,6 @@ class Run:
             self.save_network('d_models', self.get(self.networks['d_models']),
                               {'discriminator': self.settings.discriminator})
 
-    def save_best(self, row):
-        """Save G, as it is used, as the best so far; `row` is its line in the log, saved with it."""
-        self.save_network(BEST, self.generator().items(), row)
-
     def save_network(self, name, variables, about=None):
         checkpoint.save_network(os.path.join(self.settings.models, name), variables, about)
 

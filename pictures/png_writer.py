@@ -43,19 +43,16 @@ class PngWriter:
     def write(self, rows):
         """Write the next rows, uint8 or uint16 [N, width, channels]."""
         rows = rows.astype(rows.dtype.newbyteorder('>'), copy=False).view(np.uint8).reshape(len(rows), -1)
-        for start in range(0, len(rows), ROWS):
-            self.write_bytes(rows[start:start + ROWS])
-
-    def write_bytes(self, rows):
-        left = np.zeros_like(rows)
-        left[:, self.pixel_bytes:] = rows[:, :-self.pixel_bytes]
-        above = np.concatenate([self.above, rows[:-1]])
-        self.above = rows[-1:].copy()
-        filtered = np.empty((len(rows), 1 + rows.shape[1]), np.uint8)
-        filtered[:, 0] = AVERAGE
-        # The average (left + above) // 2, computed without their sum, which needs a ninth bit.
-        np.subtract(rows, (left & above) + ((left ^ above) >> 1), out=filtered[:, 1:])
-        self.chunk(b'IDAT', self.zlib.compress(filtered))
+        for some in np.split(rows, range(ROWS, len(rows), ROWS)):
+            left = np.zeros_like(some)
+            left[:, self.pixel_bytes:] = some[:, :-self.pixel_bytes]
+            above = np.concatenate([self.above, some[:-1]])
+            self.above = some[-1:].copy()
+            filtered = np.empty((len(some), 1 + some.shape[1]), np.uint8)
+            filtered[:, 0] = AVERAGE
+            # The average (left + above) // 2, computed without their sum, which needs a ninth bit.
+            np.subtract(some, (left & above) + ((left ^ above) >> 1), out=filtered[:, 1:])
+            self.chunk(b'IDAT', self.zlib.compress(filtered))
 
     def close(self):
         self.chunk(b'IDAT', self.zlib.flush())

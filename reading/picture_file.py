@@ -1,6 +1,7 @@
 """Read a picture file of any kind, for training, measuring and enlarging alike."""
 import collections
 import contextlib
+import dataclasses
 import functools
 import io
 import os
@@ -47,6 +48,7 @@ class Bomb(UnreadableImage):
     """A picture with more pixels than are allowed."""
 
 
+@dataclasses.dataclass
 class Picture:
     """pixels: uint8 or uint16 [H, W, C], C: 1 grey, 2 grey and alpha, 3 RGB, 4 RGB and alpha or CMYK.
 
@@ -54,12 +56,11 @@ class Picture:
     steps: of a JPEG, the 64 steps to which it rounds the brightness's amplitudes, from 1 on; else None.
     """
 
-    def __init__(self, pixels, mode, about=None, notes=(), steps=None):
-        self.pixels = pixels
-        self.mode = mode
-        self.about = about or blocks.About()
-        self.notes = list(notes)
-        self.steps = steps
+    pixels: np.ndarray
+    mode: str
+    about: blocks.About = dataclasses.field(default_factory=blocks.About)
+    notes: list = dataclasses.field(default_factory=list)
+    steps: list = None
 
     @property
     def has_alpha(self):

@@ -25,14 +25,13 @@ HELD_OUT = 'held_out'
 def find_pictures(data, crop_size, warn, index=None, resume=False, data_lr=None):
     """Find the training pictures -> (their paths, the path of the picture held out for samples, partners).
 
-    data: a list of [folder, weight], where a picture is listed as often as the weight of its folder says, or None for
-    the embedded pictures. Left out are pictures that cannot be read or are smaller than the crop, and low-resolution
-    pictures that lie beside originals (measuring/pairs.py); `warn` is called with their number and names. The held-out
-    picture is the first that is large enough for a whole sample, else the picture with the longest short side; with
-    `resume` it is the earlier run's, or one of its name, and `warn` is called if there is none. index: a file that
-    keeps the held-out picture and the result of short_sides for the next run, or None. data_lr: a folder with their
-    low-resolution pictures, or None; partners: {path: the path of its low-resolution picture}, and pictures without one
-    are left out. Raises UsageError if fewer than two pictures remain, or if a pair's sizes do not fit.
+    data: a list of [folder, weight], by which a picture is listed so many times, or None for the embedded pictures.
+    Left out are pictures that cannot be read or are smaller than the crop, low-resolution pictures beside originals,
+    and with `data_lr`, a folder of low-resolution pictures, those that have none in it; `warn` is called with them.
+    partners: {path: the path of its low-resolution picture}. The held-out picture is the first that is large enough
+    for a whole sample, else that with the longest short side; with `resume` the earlier run's, or one of its name.
+    index: a file that keeps it and the result of short_sides for the next run, or None. Raises UsageError if fewer than
+    two pictures remain, or if a pair's sizes do not fit.
     """
     if data is None:
         return embedded(*EMBEDDED), embedded(EMBEDDED_SAMPLE)[0], {}

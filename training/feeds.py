@@ -26,10 +26,9 @@ def feeds(readers, settings, stage, updates, first=0, vgg_size=None):
     """Yield the feeds number `first` to `updates` - 1 of the stage number `stage`, as {name: array}.
 
     t_image [N, crop/4, crop/4, 3], t_target_image [N, crop, crop, 3] and, with `vgg_size`, vgg19_input
-    [N, vgg_size, vgg_size, 3]: float32 in [-1, 1]. If there are several trainers, each gets its own part of a batch.
-    The feeds depend only on the pictures, the seed, the stage and the update, so a resumed run gets the same feeds as
-    an uninterrupted run. In a round all pictures are used once. When the readers read a picture, they cut its crops for
-    several rounds, as many as settings.cache_mb megabytes can hold.
+    [N, vgg_size, vgg_size, 3]: float32 in [-1, 1]. Each of several trainers gets its own part of a batch. The feeds
+    depend only on the pictures, the seed, the stage and the update, so a resumed run gets the same ones. When the
+    readers read a picture, they cut its crops for as many rounds as settings.cache_mb megabytes can hold.
     """
     batch_size = settings.batch_size
     pictures = len(readers)

@@ -54,11 +54,6 @@ FIGURES = {
 }
 
 
-def main():
-    for name, (titles, rows) in FIGURES.items():
-        draw(os.path.join(ROOT, 'figures', name), titles, rows)
-
-
 def draw(path, titles, rows):
     models = {title: engine.load(networks.find(title.lower())) for title in titles}
     measure = lpips_alex.Lpips(lpips_alex.read_weights())
@@ -76,4 +71,5 @@ def draw(path, titles, rows):
 
 
 if __name__ == '__main__':
-    main()
+    for name, (titles, rows) in FIGURES.items():
+        draw(os.path.join(ROOT, 'figures', name), titles, rows)

@@ -11,7 +11,7 @@ import numpy as np
 
 from cli.command import RunError, UsageError
 from storage import persistables
-from storage.files import replace_file, sync
+from storage.files import beside, replace_file, sync
 
 MANIFEST = 'manifest.json'
 ABOUT = 'about.json'
@@ -64,10 +64,10 @@ def save_network(directory, variables, about=None):
     `about`, a value for json, is written beside them as about.json. Raises RunError if the network cannot be written
     or has values that are not finite; the earlier network then stays.
     """
-    new, old = directory + '.new', directory + '.old'
-    shutil.rmtree(new, ignore_errors=True)
+    old = directory + '.old'
     with saving(directory):
-        try:
+        os.makedirs(os.path.dirname(os.path.abspath(directory)), exist_ok=True)
+        with beside(directory, os.mkdir) as new:
             entries = {}
             for name, array in variables:
                 require_finite(name, array)
@@ -80,13 +80,10 @@ def save_network(directory, variables, about=None):
                 for name in names:
                     sync(os.path.join(root, name))
                 sync(root)
-        except BaseException:
-            shutil.rmtree(new, ignore_errors=True)
-            raise
-        if os.path.isdir(directory):
-            shutil.rmtree(old, ignore_errors=True)
-            os.rename(directory, old)
-        os.rename(new, directory)
+            if os.path.isdir(directory):
+                shutil.rmtree(old, ignore_errors=True)
+                os.rename(directory, old)
+            os.rename(new, directory)
         sync(os.path.dirname(os.path.abspath(directory)))
         shutil.rmtree(old, ignore_errors=True)
 

@@ -254,16 +254,15 @@ def convert(path, shapes, folder, about=None, licence=None):
         raise command.UsageError('%s already exists; remove it to write other weights there' % directory)
     arrays = read(path, shapes)
     os.makedirs(folder, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix='.vgg19-', dir=folder) as beside:
-        complete = os.path.join(beside, 'vgg19')
+    with files.beside(directory, os.mkdir) as new:
         for name, array in arrays.items():
-            persistables.write_variable(complete, name, array)
+            persistables.write_variable(new, name, array)
         texts = {'SOURCE': about or 'converted from %s' % os.path.basename(os.path.normpath(path)), 'LICENSE': licence}
         for name, text in texts.items():
             if text:
-                with open(os.path.join(complete, name), 'w', encoding='utf-8') as file:
+                with open(os.path.join(new, name), 'w', encoding='utf-8') as file:
                     file.write(text.rstrip() + '\n')
-        os.rename(complete, directory)
+        os.rename(new, directory)
     return directory
 
 

@@ -9,6 +9,7 @@ import pytest
 from cli.command import RunError, UsageError
 from cli.paddle_setup import fluid
 from storage import checkpoint, persistables
+from storage.files import mark_of
 
 VARIABLES = {'n64s1/c.w_0': np.arange(24, dtype=np.float32).reshape(2, 3, 2, 2), 'out.b_0': np.ones(3, np.float32)}
 SHAPES = {name: array.shape for name, array in VARIABLES.items()}
@@ -94,7 +95,7 @@ def test_a_save_killed_before_it_removed_the_earlier_network_does_not_hinder_the
     path = str(tmp_path / 'g')
     checkpoint.save_network(path, VARIABLES.items())
     shutil.copytree(path, path + '.old')
-    (tmp_path / 'g.new').mkdir()
+    os.mkdir(str(tmp_path / (mark_of(path) + '1.new')))
     checkpoint.save_network(path, VARIABLES.items())
     assert os.listdir(str(tmp_path)) == ['g']
     assert_is(checkpoint.load_network(path, SHAPES), VARIABLES)

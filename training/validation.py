@@ -6,9 +6,6 @@ from measuring import metrics, pairs, report
 from pictures.enlarge import upscale
 from reading.picture_file import UnreadableImage
 
-# The scores that measure() returns. The first decides which network is the best.
-SCORES = ('val_psnr_y', 'val_ssim_y')
-
 
 class Validation:
     """The validation pictures in `folder`, with their low-resolution partners if the folder has these.
@@ -47,5 +44,5 @@ class Validation:
                 self.warn('not validated: %s' % error)
                 return None
             sr = upscale(lr, model)
-            scores.append(dict(zip(SCORES, (metrics.psnr_y(sr, hr), metrics.ssim_y(sr, hr)))))
+            scores.append({'val_psnr_y': metrics.psnr_y(sr, hr), 'val_ssim_y': metrics.ssim_y(sr, hr)})
         return report.mean(scores)

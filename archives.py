@@ -54,7 +54,6 @@ def unpack(path, folder):
     """
     if os.path.isdir(folder):
         return
-    os.makedirs(os.path.dirname(os.path.abspath(folder)), exist_ok=True)
     with beside(folder, os.mkdir) as new:
         extract(path, new)
         try:

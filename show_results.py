@@ -59,7 +59,6 @@ def main(argv):
                           ' of epoch %d' % options.epoch if options.epoch is not None else ''])
         raise command.UsageError('%s has no sample%s; `python train.py` makes them' % (options.output, wanted))
 
-    os.makedirs(options.output, exist_ok=True)
     if options.html:
         print(write_page(samples, options))
         return 0

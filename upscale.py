@@ -227,7 +227,6 @@ def enlarge_file(job, model_for, options, count, side=None):
         enlarged = keep_window(enlarged, rows, columns, kept)
     folder = os.path.dirname(os.path.abspath(path))
     try:
-        os.makedirs(folder, exist_ok=True)
         # Writing the picture makes its strips, one by one.
         replace_file(path, lambda file: write_picture(
             file, enlarged, (SCALE * width, SCALE * height), picture, ending), options.overwrite)

@@ -1,5 +1,4 @@
 """G as an ONNX model: one file that enlarges pictures without Paddle."""
-import os
 
 import numpy as np
 
@@ -36,7 +35,6 @@ def export(path, file_path, strength=None, as_uint8=False):
         known = {'strength': strength, **{name: known[name] for name in known if name == 'licence'}}
     metadata = {'scale': SCALE, 'margin': margin, **known}
     helper.set_model_props(model, {name: str(value) for name, value in metadata.items()})
-    os.makedirs(os.path.dirname(os.path.abspath(file_path)), exist_ok=True)
     replace_file(file_path, lambda file: file.write(model.SerializeToString()))
     return margin
 

@@ -43,7 +43,6 @@ def export(path, folder, strength=None):
             shutil.copy(os.path.join(FOLDER, name), made)
         with open(os.path.join(made, 'index.html'), 'w', encoding='utf-8') as file:
             file.write(html_page.document('Enlarge photographs', body(margin), HEAD))
-        os.makedirs(folder, exist_ok=True)
         for name in os.listdir(made):
             with open(os.path.join(made, name), 'rb') as content:
                 replace_file(os.path.join(folder, name), functools.partial(shutil.copyfileobj, content))

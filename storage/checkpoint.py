@@ -66,7 +66,6 @@ def save_network(directory, variables, about=None):
     """
     old = directory + '.old'
     with saving(directory):
-        os.makedirs(os.path.dirname(os.path.abspath(directory)), exist_ok=True)
         with beside(directory, os.mkdir) as new:
             entries = {}
             for name, array in variables:

@@ -16,8 +16,8 @@ PRETRAINED = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file
 def replace_file(path, write, overwrite=True):
     """Replace the content of `path` by the bytes that write(file) writes, once all of them are on the disk.
 
-    If anything fails, the earlier content stays. Raises OSError; without `overwrite`, FileExistsError if `path` exists,
-    even if another process has written it meanwhile.
+    Its folder is made if it does not exist. If anything fails, the earlier content stays. Raises OSError; without
+    `overwrite`, FileExistsError if `path` exists, even if another process has written it meanwhile.
     """
     try:
         with beside(path, lambda new: open(new, 'xb').close()) as new:
@@ -50,12 +50,13 @@ def reserve(new, path):
 
 @contextlib.contextmanager
 def beside(path, make):
-    """A context with the name of a new file or folder in the folder of `path`, which make(name) makes.
+    """A context with the name of a new file or folder beside `path`, which make(name) makes; their folder is made too.
 
     No other process has this name, and it is short, however long that of `path` is. What is still there at the end is
     removed. So is what killed processes have left there for the same `path`: theirs is no longer locked.
     """
     folder, mark = os.path.dirname(os.path.abspath(path)), mark_of(path)
+    os.makedirs(folder, exist_ok=True)
     for other in os.listdir(folder):
         if other.startswith(mark) and other.endswith('.new'):
             with locked(os.path.join(folder, other)) as is_left:

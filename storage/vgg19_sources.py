@@ -253,7 +253,6 @@ def convert(path, shapes, folder, about=None, licence=None):
     if os.path.exists(directory):
         raise command.UsageError('%s already exists; remove it to write other weights there' % directory)
     arrays = read(path, shapes)
-    os.makedirs(folder, exist_ok=True)
     with files.beside(directory, os.mkdir) as new:
         for name, array in arrays.items():
             persistables.write_variable(new, name, array)

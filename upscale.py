@@ -24,7 +24,6 @@ import functools
 import os
 import resource
 import sys
-import tempfile
 import time
 
 import numpy as np
@@ -42,7 +41,7 @@ from pictures.jobs import RESULTS, plan
 from pictures.picture import JPEG_SIDE, extension, write_picture
 from reading.picture_file import MAX_PIXELS, Bomb, UnreadableImage, read_picture, reason, to_rgb
 from storage import networks
-from storage.files import replace_file, replace_text
+from storage.files import beside, replace_file, replace_text
 
 PAGE = 'compare.html'
 
@@ -270,8 +269,8 @@ def find_page(options):
     if os.path.exists(path) and not options.overwrite:
         raise UsageError('%s exists; --overwrite replaces it, -o DIR writes elsewhere' % path)
     try:
-        os.makedirs(folder, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
+        with beside(path, os.mkdir):
+            pass
     except OSError as error:
         raise RunError('%s cannot be written: %s' % (path, error.strerror))
     return path

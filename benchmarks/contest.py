@@ -3,7 +3,6 @@
 A contestant writes a line of JSON when it is ready, and one for each line on its input: {"seconds": of that turn} and
 any other figures that its benchmark reports.
 """
-import argparse
 import json
 import os
 import subprocess
@@ -28,8 +27,7 @@ PAUSE = 0.5
 
 def parser(name, description, quick, turns, packages):
     """The Parser of a benchmark, with the options that all have. `packages`: what the Python of --python has."""
-    parser = Parser(prog='benchmarks/' + name, formatter_class=argparse.RawDescriptionHelpFormatter,
-                    description=description)
+    parser = Parser(prog='benchmarks/' + name, description=description)
     parser.add_argument('--quick', action='store_true', help=quick)
     parser.add_argument('--turns', type=positive, metavar='N',
                         help='most turns of a contestant (%s with --quick)' % turns)

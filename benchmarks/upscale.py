@@ -38,6 +38,7 @@ from cpu import engine
 from data_utils import EMBEDDED, bicubic_resize, embedded, read_image, standardized
 from layers import variables_of
 from pictures import enlarge, picture
+from reading.picture_file import read_picture
 from srgan_g import SRGAN_g
 from storage import checkpoint, persistables
 
@@ -151,7 +152,7 @@ def cost_of_command(network, sizes):
                 Image.fromarray(photograph(height, width)).save(source)
                 del own[:]
                 start = time.perf_counter()
-                read = picture.read_picture(source)
+                read = read_picture(source)
                 with open(destination, 'wb') as file:
                     picture.write_picture(file, enlarge.strips(read, model), (4 * width, 4 * height), read, '.png')
                 rows[precision].append({'picture': [width, height], 'seconds': time.perf_counter() - start,

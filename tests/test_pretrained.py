@@ -146,7 +146,7 @@ def test_the_demo_starts_from_srresnet(tmp_path):
     once = ['--crop-size', '32', '--batch-size', '2', '--epoch-updates', '1', '--n-epoch-init', '1', '--n-epoch', '0']
     result = command('train.py', *once, cwd=tmp_path)
     assert result.code == 0 and re.search('init_g +srresnet', result.out), result.err
-    scratch = command('train.py', '--from-scratch', *once, '--models', 'm', '--output', 'o', cwd=tmp_path)
+    scratch = command('train.py', '--recipe', 'scratch', *once, '--models', 'm', '--output', 'o', cwd=tmp_path)
     assert scratch.code == 0 and 'recipe scratch' in scratch.out, scratch.err
     psnr = [float(re.search(r'psnr: ([\d.]+) dB', out).group(1)) for out in (result.out, scratch.out)]
     assert psnr[0] > 26 and psnr[1] < 24

@@ -351,7 +351,7 @@ def test_a_damaged_state_is_refused(run, data, tmp_path):
     (['--n-epoch-init', '0', '--n-epoch', '0'], ['nothing to do']),
     (['--init-g', 'nowhere'], ['nowhere']),
     (['--init-g', 'data'], ['data', 'n64s1/c.w_0']),
-    (['--from-scratch', '--init-d', 'data'], ['data', 'h0/c.w_0']),
+    (['--recipe', 'scratch', '--init-d', 'data'], ['data', 'h0/c.w_0']),
     (['--device', 'gpu'], ['--device gpu']),
     (['--content-loss', 'vgg54', '--vgg', 'nowhere'], ['nowhere']),
     (['--content-loss', 'vgg54'], ['--content-loss vgg54', 'vgg19.py --fetch']),

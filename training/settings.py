@@ -62,11 +62,8 @@ def parser():
 
     groups = {title: parse.add_argument_group(title) for title in OPTIONS}
     run = groups['the run']
-    recipes = run.add_mutually_exclusive_group()
-    recipes.add_argument('--recipe', choices=sorted(RECIPES),
-                         help='a set of values for the options under "what a recipe sets"')
-    recipes.add_argument('--from-scratch', dest='recipe', action='store_const', const='scratch',
-                         help='the same as --recipe scratch: the demo with a new G')
+    run.add_argument('--recipe', choices=sorted(RECIPES),
+                     help='a set of values for the options under "what a recipe sets"')
     run.add_argument('--resume', action='store_true', help='continue the run in --models')
     run.add_argument('--overwrite', action='store_true', help='replace the run in --models')
     run.add_argument('--dry-run', action='store_true',

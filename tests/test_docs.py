@@ -1,5 +1,6 @@
 """docs/ says what the code does; and the traps of Paddle in it that no other module of tests holds."""
 import ast
+import collections
 import json
 import os
 import re
@@ -20,10 +21,12 @@ from training import log
 
 sys.path.insert(0, os.path.join(ROOT, 'docs'))
 import draw_layout
-import draw_programs
 
 import recipes
+from layers import variables_of
 from losses import Objective
+from srgan_d import SRGAN_d
+from vgg19 import parameter_shapes
 
 # {module: its path}: the pages leave out the room.
 PATHS = {module.split('.')[-1]: path for module, path in draw_layout.modules().items()}
@@ -120,24 +123,58 @@ def test_paddle_is_imported_in_one_place():
 
 # programs.md
 
+# feeds {name: shape}, fetches [name], updates and leaves: networks.
+Facts = collections.namedtuple('Facts', 'feeds fetches updates leaves')
+
+
 @pytest.fixture(scope='module')
 def facts():
-    return draw_programs.facts()
+    """{program: Facts} of the article's recipe, read out of the programs."""
+    recipe = recipes.RECIPES['article']
+    built = programs.build(recipe['crop_size'], Objective(recipe['content_loss'], recipe['adversarial_weight']), 0,
+                           programs.AdamOptions(on_cpu=False))
+    networks = {'G': variables_of(srgan_g.SRGAN_g, [None, 3, None, None]),
+                'D': variables_of(SRGAN_d, [None, 3, recipe['crop_size'], recipe['crop_size']]),
+                'VGG19': parameter_shapes(recipe['content_loss'])}
+    found = {}
+    for name in ('init_g', 'd', 'g', 'sample'):
+        step = getattr(built, name)
+        block = step.program.global_block()
+        updated = {op.input('Param')[0] for op in block.ops if op.type == 'adam'}
+        there = [network for network, variables in networks.items() if set(variables) <= set(step.persistables)]
+        updates = [network for network in there if updated & set(networks[network])]
+        found[name] = Facts({feed: list(block.var(feed).shape) for feed in step.feeds}, list(step.fetches), updates,
+                            [network for network in there if network not in updates])
+    return found
 
 
 def test_the_table_of_programs_is_that_of_the_programs(facts):
-    page = read('docs', 'programs.md')
-    assert [row for row in draw_programs.table(facts) if row not in page.splitlines()] == []
+    def cell(names, form='%s'):
+        return ', '.join(form % name for name in names) or '-'
+
+    table = {row[0]: row[1:] for row in rows(read('docs', 'programs.md'))}
+    for name, fact in facts.items():
+        assert table['`%s`' % name] == [cell(fact.feeds, '`%s`'), cell(fact.fetches, '`%s`'), cell(fact.updates),
+                                        cell(fact.leaves)]
     assert facts['g'].updates == ['G'] and facts['g'].leaves == ['D', 'VGG19']
 
 
-def test_the_picture_of_the_programs_is_drawn_from_them(facts):
-    """As they are, and by the script as it is."""
-    page = read('docs', 'programs.md')
-    assert draw_layout.with_drawing(page, draw_programs.drawing(facts)) == page, (
-        'python docs/draw_programs.py draws it anew')
-    with pytest.raises(ValueError, match='d: draw VGG19 in CHAINS'):
-        draw_programs.drawing({**facts, 'd': facts['d']._replace(leaves=['G', 'VGG19'])})
+def test_the_drawing_of_the_programs_has_what_is_in_them(facts):
+    """Feeds with their shapes, fetches round, networks by what is done with them, and each node on an arrow."""
+    drawn = []
+    for name, _, body in re.findall(r'subgraph (\w+) (.*?)\n(.*?)\n    end', read('docs', 'programs.md'), re.DOTALL):
+        drawn.append(name)
+        fact = facts[name]
+        shapes = {feed: ' x '.join('N' if side == -1 else str(side) for side in shape)
+                  for feed, shape in fact.feeds.items()}
+        wanted = {'["G(t_image)"]', *('(["%s"])' % fetch for fetch in fact.fetches),
+                  *('["%s<br>%s"]' % feed for feed in shapes.items()),
+                  *('["%s"]:::updated' % network for network in fact.updates),
+                  *('["%s"]:::frozen' % network for network in fact.leaves)}
+        nodes = dict(re.findall(r'^ +(\w+)([(\[].*)$', body, re.MULTILINE))
+        assert set(nodes.values()) == wanted
+        assert set(re.findall(r'\w+', ' '.join(line for line in body.splitlines() if '-->' in line))) == set(nodes)
+    assert drawn == ['init_g', 'd', 'g']
 
 
 # formats.md

@@ -1,5 +1,5 @@
 python := .venv/bin/python
-rooms := benchmarks cli cpu docs export figures measuring pictures storage tests training
+rooms := benchmarks cli cpu docs export figures measuring pictures reading storage tests training
 
 .PHONY: help setup train cluster test weights-check notebook test-gpu-wheel lint clean
 

@@ -77,7 +77,7 @@ def draw_curves(rows, file):
     stages = [[row for row in rows if row['stage'] == stage] for stage in STAGES]
     start = max([row['update'] for row in stages[0]], default=0)
     # A page shows eight inches as about 800 pixels; 150 dpi keep the curves sharp on a screen with more pixels.
-    figure = Figure(figsize=(8, 8.4), dpi=150, constrained_layout=True)
+    figure = Figure(figsize=(8, 9.6), dpi=150, constrained_layout=True)
     FigureCanvasAgg(figure)
     for axes, (title, unit, curves, logarithmic, empty) in zip(figure.subplots(3, 2).flat, PANELS):
         for number, (column, label) in enumerate(curves.items()):
@@ -95,9 +95,11 @@ def draw_curves(rows, file):
             axes.axvspan(start, start + stages[1][-1]['update'], color='C1', alpha=0.08, linewidth=0)
             axes.axvline(start, color='C1', linewidth=1)
         axes.set(title=title, xlabel='updates', ylabel=unit, yscale='log' if logarithmic and axes.lines else 'linear')
+        axes.set_xlim(0, None)
         axes.grid(alpha=0.3)
         if axes.get_legend_handles_labels()[0]:
-            axes.legend(fontsize='small', framealpha=0.8)
+            # Below the panel, where it hides no curve.
+            axes.legend(fontsize='small', loc='upper center', bbox_to_anchor=(0.5, -0.2), ncol=2, frameon=False)
         else:
             axes.text(0.5, 0.5, empty, ha='center', va='center', transform=axes.transAxes,
                       color='grey')

@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import ROOT, photograph
+from conftest import ROOT, megabytes, photograph
 
 import srgan_g
 from cli.command import UsageError
@@ -77,12 +77,6 @@ def fluid_layers(build, feed, **weights):
 
 def normal(*shape, seed=0):
     return np.random.RandomState(seed).normal(size=shape).astype(np.float32)
-
-
-def megabytes():
-    """The memory of this process."""
-    with open('/proc/self/statm') as file:
-        return int(file.read().split()[1]) * os.sysconf('SC_PAGE_SIZE') / 2 ** 20
 
 
 def photo(height, width, seed=0):

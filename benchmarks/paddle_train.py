@@ -15,6 +15,7 @@ import srgan_d
 import srgan_g
 import vgg19
 from cli.paddle_setup import fluid
+from cpu.memory import give_back_zeros
 from losses import Objective
 from storage import persistables
 
@@ -34,6 +35,8 @@ def ours(on_cpu):
         scope = fluid.Scope()
         built = programs.build(sizes.crop, Objective('pool5', 1e-3), 0, programs.AdamOptions(on_cpu))
         exe.run(built.startup, scope=scope)
+        if on_cpu:
+            give_back_zeros(scope, built.startup)
         set_vgg(scope, vgg19.parameter_shapes('pool5'))
         persistables.set_variable(scope, programs.LEARNING_RATE, np.array([LEARNING_RATE], np.float32))
         steps = [built.init_g] if stage == 'init' else [built.d, built.g]

@@ -163,31 +163,25 @@ class Int8Graph(Graph):
                     output_format='NHWC')
         return out
 
-    def conv(self, x, weight, bias, scale, relu=False, out_scale=None, stride=1):
+    def conv(self, x, weight, bias, scale, relu=False, out_scale=None, stride=1, residual=None):
         """Convolution of int8 or uint8 features x -> uint8 if there is an `out_scale`, else float32.
 
         scale, out_scale: the integer for a value of 1.0, in the input and in the output. Each filter's weights get a
-        scale of their own, by which the largest becomes 127.
+        scale of their own, by which the largest becomes 127. residual: float32 features to add, which the sum
+        overwrites, as in Graph.conv.
         """
         out = self.variable([-1, len(weight), -1, -1], 'uint8' if out_scale else 'float32')
         weight_scales = 127 / np.abs(weight).reshape(len(weight), -1).max(axis=1).clip(1e-9)
-        self.append('conv2d', {'Input': x, 'Filter': self.weight(weight), 'Bias': self.weight(bias)}, {'Output': out},
+        inputs = {'Input': x, 'Filter': self.weight(weight), 'Bias': self.weight(bias)}
+        if residual is not None:
+            inputs['ResidualData'] = residual
+        # With a residual the output has its type. Paddle refuses the order for float32 there.
+        self.append('conv2d', inputs, {'Output': out},
                     strides=[stride] * 2, paddings=[weight.shape[2] // 2] * 2, dilations=[1, 1], groups=1,
                     use_mkldnn=True, is_test=True, data_format='NHWC', use_quantizer=True,
-                    fuse_activation='relu' if relu else '',
+                    fuse_activation='relu' if relu else '', fuse_residual_connection=residual is not None,
                     Scale_in=scale, Scale_weights=weight_scales.tolist(), Scale_out=out_scale or 1.0,
-                    force_fp32_output=not out_scale)
-        return out
-
-    def add(self, x, y, into=None):
-        """x + y, in the memory of x if `into` is x.
-
-        Paddle's `sum` on oneDNN is fast, but adds wrongly and reports nothing if x and y lie in different memory
-        layouts (2.3 dB for one such sum in a residual block). Here all maps come from int8 convolutions, so their
-        layouts are equal; this is why G's first convolution is int8 too.
-        """
-        out = into or self.variable(x.shape)
-        self.append('sum', {'X': [x, y]}, {'Out': out}, use_mkldnn=True)
+                    force_fp32_output=not out_scale and residual is None)
         return out
 
     def array(self, x):
@@ -197,7 +191,7 @@ class Int8Graph(Graph):
         """
         tensor = self.scope.find_var(x.name).get_tensor()
         _, channels, height, width = tensor.shape()
-        return np.array(tensor).reshape(height, width, channels)
+        return np.asarray(tensor).reshape(height, width, channels)
 
 
 def by_subpixel(weight, bias):
@@ -242,7 +236,9 @@ class Int8Network:
         weight, bias = layers.first
         graph = self.body = Int8Graph()
         self.t_image = graph.variable([-1, -1, -1, 3], 'int8')
-        skip = n = graph.conv(self.t_image, weight, bias + 0.5 / 127.5 * weight.sum(axis=(1, 2, 3)), 127.5, relu=True)
+        bias = bias + 0.5 / 127.5 * weight.sum(axis=(1, 2, 3))
+        # Computed twice: the first block adds to its input in place, and the skip connection needs the input too.
+        skip, n = [graph.conv(self.t_image, weight, bias, 127.5, relu=True) for _ in range(2)]
         for number, (first, second) in enumerate(layers.blocks):
             scale, inner_scale = signed(), unsigned()
             integers = graph.quantize(n, scale)
@@ -251,11 +247,11 @@ class Int8Network:
             if number % 2:
                 graph.watch(integers, 127)
                 graph.watch(nn, 255)
-            n = graph.add(n, graph.conv(nn, *second, inner_scale), into=None if n is skip else n)
+            n = graph.conv(nn, *second, inner_scale, residual=n)
         scale = signed()
         integers = graph.quantize(n, scale)
         graph.watch(integers, 127)
-        n = graph.add(skip, graph.conv(integers, *layers.middle, scale), into=skip)
+        n = graph.conv(integers, *layers.middle, scale, residual=skip)
         scale, up_scale = signed(), unsigned()
         integers = graph.quantize(n, scale)
         graph.watch(integers, 127)

@@ -2,6 +2,8 @@
 
 The rewrites change the forward operations: call `for_cpu` before `minimize`, so that the gradients follow them.
 """
+import functools
+
 import numpy as np
 
 from cli.paddle_setup import fluid
@@ -24,8 +26,10 @@ def for_cpu(program):
         if few_places and op.attr('strides') != [1, 1]:
             convolution_as_matmul(block, op)
         else:
-            bias_in_convolution(block, op)
+            fast_bias(block, op)
             convolution_by_onednn(op, own_layout=not few_places)
+    for op in [op for op in block.ops if op.type == 'pixel_shuffle']:
+        shuffle_by_onednn(block, op)
     stay_in_layout(block)
 
 
@@ -44,18 +48,31 @@ def convolution_by_onednn(op, own_layout):
         op._set_attr('data_format', 'AnyLayout')
 
 
-def bias_in_convolution(block, op):
-    """Let a convolution with a frozen bias add it in the same pass, in place of an elementwise_add behind it.
+def fast_bias(block, op):
+    """Give the elementwise_add of a bias behind a convolution a faster form, in which its gradient is not slow.
 
-    oneDNN's convolution has an input for the bias, but its gradient operation gives no gradient for it.
+    A frozen bias is added by oneDNN's convolution in the same pass. This has no gradient for a bias, so one that is
+    trained becomes the shift of an affine_channel. Its gradient is that of elementwise_add, but takes a quarter of the
+    time: 9 ms for a map of 38 MB. It is computed only together with the scale's, which must not be stopped.
     """
     readers = [reader for reader in block.ops if op.output('Output')[0] in reader.input_arg_names]
-    if len(readers) == 1 and readers[0].type == 'elementwise_add':
-        bias = block.var(readers[0].input('Y')[0])
-        if isinstance(bias, fluid.framework.Parameter) and not bias.trainable:
-            op.desc.set_input('Bias', [bias.name])
-            op.desc.set_output('Output', readers[0].output('Out'))
-            block._remove_op(block.ops.index(readers[0]))
+    if len(readers) != 1 or readers[0].type != 'elementwise_add':
+        return
+    bias, out = [block.var(*readers[0].input('Y')), block.var(*readers[0].output('Out'))]
+    # With few channels there is little to gain.
+    if not isinstance(bias, fluid.framework.Parameter) or bias.trainable and bias.shape[0] < BLOCK:
+        return
+    index = block.ops.index(readers[0])
+    if bias.trainable:
+        ones = block.create_var(name=fluid.unique_name.generate(out.name + '.ones'), dtype=bias.dtype, shape=bias.shape)
+        block._insert_op(index, type='fill_constant', outputs={'Out': ones},
+                         attrs={'shape': list(bias.shape), 'dtype': bias.dtype, 'value': 1.0})
+        block._insert_op(index + 1, type='affine_channel', outputs={'Out': out}, attrs={'data_layout': 'NCHW'},
+                         inputs={'X': block.var(*op.output('Output')), 'Scale': ones, 'Bias': bias})
+    else:
+        op.desc.set_input('Bias', [bias.name])
+        op.desc.set_output('Output', [out.name])
+    block._remove_op(block.ops.index(readers[0]))
 
 
 def stay_in_layout(block):
@@ -71,6 +88,35 @@ def stay_in_layout(block):
         elif op.type in ANY_LAYOUT and maps.issuperset(op.input('X')):
             op._set_attr('use_mkldnn', True)
             maps.update(op.output('Out'))
+
+
+def shuffle_by_onednn(block, op):
+    """Replace a pixel_shuffle by a transposition that oneDNN computes, which takes a quarter of the time.
+
+    Channel 4c + 2dy + dx of place (y, x) goes to the pixel (2y + dy, 2x + dx) of channel c. Pictures and channels c are
+    one dimension here: Paddle knows no layout of oneDNN with more than five.
+    """
+    x = block.var(*op.input('X'))
+    factor, (channels, height, width) = op.attr('upscale_factor'), x.shape[1:]
+    split = insert(block, op, 'reshape2', {'X': x}, 'split', {'shape': [-1, factor, factor, height, width]})
+    moved = insert(block, op, 'transpose2', {'X': split}, 'moved', {'axis': [0, 3, 1, 4, 2], 'use_mkldnn': True})
+    insert(block, op, 'reshape2', {'X': moved}, block.var(*op.output('Out')),
+           {'shape': [-1, channels // factor ** 2, factor * height, factor * width]})
+    block._remove_op(block.ops.index(op))
+
+
+def insert(block, before, op_type, inputs, output, attrs):
+    """Insert an operation before another -> its output: the variable `output`, or a new one with this suffix."""
+    names = before.output_arg_names
+    dtype = block.var(names[0]).dtype
+    if not isinstance(output, fluid.framework.Variable):
+        output = block.create_var(name=fluid.unique_name.generate('%s.%s' % (names[0], output)), dtype=dtype)
+    outputs = {'Y' if op_type == 'unfold' else 'Out': output}
+    if op_type in ('reshape2', 'transpose2'):
+        outputs['XShape'] = block.create_var(name=fluid.unique_name.generate(output.name + '.xshape'), dtype=dtype,
+                                             stop_gradient=True)
+    block._insert_op(block.ops.index(before), type=op_type, inputs=inputs, outputs=outputs, attrs=attrs)
+    return output
 
 
 def convolution_as_matmul(block, op):
@@ -89,35 +135,20 @@ def convolution_as_matmul(block, op):
     out_height, top, bottom = same_padding(height, kernel, stride)
     out_width, left, right = same_padding(width, kernel, stride)
     patch = channels * kernel * kernel
-    index = block.ops.index(op)
-
-    def append(op_type, inputs, output, attrs, shape, frozen=False):
-        """Insert an operation before the convolution -> its output: `output`, or a new variable with this suffix."""
-        nonlocal index
-        if not isinstance(output, fluid.framework.Variable):
-            output = block.create_var(name=fluid.unique_name.generate(out.name + '.' + output), dtype=x.dtype,
-                                      shape=shape, stop_gradient=frozen)
-        outputs = {'Y' if op_type == 'unfold' else 'Out': output}
-        if op_type in ('reshape2', 'transpose2'):
-            outputs['XShape'] = block.create_var(name=fluid.unique_name.generate(output.name + '.xshape'),
-                                                 dtype=x.dtype, stop_gradient=True)
-        block._insert_op(index, type=op_type, inputs=inputs, outputs=outputs, attrs=attrs)
-        index += 1
-        return output
-
     places = out_height * out_width
+    append = functools.partial(insert, block, op)
     patches = append('unfold', {'X': x}, 'unfold',
                      {'kernel_sizes': [kernel, kernel], 'strides': [stride, stride],
-                      'paddings': [top, left, bottom, right], 'dilations': [1, 1]}, [-1, patch, places])
-    patches = append('transpose2', {'X': patches}, 'patches', {'axis': [0, 2, 1]}, [-1, places, patch])
-    rows = append('reshape2', {'X': patches}, 'rows', {'shape': [-1, patch]}, [-1, patch])
-    matrix = append('reshape2', {'X': weight}, 'filters', {'shape': [filters, patch]}, [filters, patch],
-                    frozen=weight.stop_gradient)
+                      'paddings': [top, left, bottom, right], 'dilations': [1, 1]})
+    patches = append('transpose2', {'X': patches}, 'patches', {'axis': [0, 2, 1]})
+    rows = append('reshape2', {'X': patches}, 'rows', {'shape': [-1, patch]})
+    matrix = append('reshape2', {'X': weight}, 'filters', {'shape': [filters, patch]})
+    matrix.stop_gradient = weight.stop_gradient
     product = append('matmul', {'X': rows, 'Y': matrix}, 'product',
-                     {'transpose_X': False, 'transpose_Y': True, 'alpha': 1.0}, [-1, filters])
-    product = append('reshape2', {'X': product}, 'places', {'shape': [-1, places, filters]}, [-1, places, filters])
-    product = append('transpose2', {'X': product}, 'maps', {'axis': [0, 2, 1]}, [-1, filters, places])
-    append('reshape2', {'X': product}, out, {'shape': [-1, filters, out_height, out_width]}, None)
+                     {'transpose_X': False, 'transpose_Y': True, 'alpha': 1.0})
+    product = append('reshape2', {'X': product}, 'places', {'shape': [-1, places, filters]})
+    product = append('transpose2', {'X': product}, 'maps', {'axis': [0, 2, 1]})
+    append('reshape2', {'X': product}, out, {'shape': [-1, filters, out_height, out_width]})
     block._remove_op(block.ops.index(op))
 
 

@@ -55,6 +55,12 @@ def pytest_collection_modifyitems(items):
 
 # Pictures
 
+def megabytes():
+    """The memory of this process."""
+    with open('/proc/self/statm') as file:
+        return int(file.read().split()[1]) * os.sysconf('SC_PAGE_SIZE') / 2 ** 20
+
+
 def photograph(height, width, seed):
     """Something like a photograph, uint8 [height, width, 3]: soft colours with edges and a little grain."""
     rng = np.random.RandomState(seed)

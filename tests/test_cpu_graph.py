@@ -1,6 +1,7 @@
 """The rewrites for the CPU: which operations get them, and that they change no number."""
 import numpy as np
 import pytest
+from conftest import megabytes
 
 import layers
 import programs
@@ -8,7 +9,7 @@ import srgan_d
 import srgan_g
 import vgg19
 from cli.paddle_setup import fluid
-from cpu import training_graph
+from cpu import memory, training_graph
 from losses import Objective
 from storage import persistables
 
@@ -70,6 +71,8 @@ def test_a_step_is_that_of_the_plain_graph(name, full_blocks):
     for variable in set(plain) - set(gradients):
         if variable.endswith(('.w_1', '.w_2', '.w_4', '.w_5')) and 'moment' not in variable:
             assert np.allclose(fast[variable], plain[variable], rtol=1e-5, atol=1e-6), variable
+    # G's two shuffles, which each program has.
+    assert sum(op.type == 'transpose2' and is_marked(op) for op in program.global_block().ops) == 2
     convolutions = [op for op in program.global_block().ops if op.type == 'conv2d']
     assert all(is_marked(op) for op in convolutions)
     # D's from 8 x 8 to 4 x 4, of real and of generated pictures, does not pay for it.
@@ -98,6 +101,20 @@ def test_what_follows_a_convolution_stays_in_its_layout_where_the_blocks_are_ful
     assert [(op.type, is_marked(op)) for op in following(24, op_type)] == [('conv2d', True), (op_type, False)]
 
 
+def test_memory_of_zeros_is_given_back_and_they_stay_zero():
+    startup, scope = fluid.Program(), fluid.Scope()
+    with fluid.program_guard(fluid.Program(), startup):
+        for name, value in (('zeros', 0.0), ('ones', 1.0)):
+            fluid.layers.create_global_var([10000001], value, 'float32', persistable=True, name=name)
+    fluid.Executor(fluid.CPUPlace()).run(startup, scope=scope)
+    before = megabytes()
+    memory.give_back_zeros(scope, startup)
+    assert 35 < before - megabytes() < 45
+    assert not persistables.get_variable(scope, 'zeros').any() and (persistables.get_variable(scope, 'ones') == 1).all()
+    persistables.set_variable(scope, 'zeros', np.full(10000001, 2, np.float32))
+    assert (persistables.get_variable(scope, 'zeros') == 2).all()
+
+
 def test_normalisation_is_not_onednns():
     """Its gradients of scale and shift would be zero."""
     assert [(op.type, is_marked(op)) for op in following(32, 'batch_norm')] == [('conv2d', True), ('batch_norm', False)]
@@ -105,5 +122,6 @@ def test_normalisation_is_not_onednns():
 
 def test_a_bias_that_is_trained_stays_an_operation_and_a_frozen_one_does_not():
     trained, frozen = following(32, 'relu', bias_is_frozen=False), following(32, 'relu')
-    assert [op.type for op in trained] == ['conv2d', 'elementwise_add', 'relu'] and not is_marked(trained[2])
+    assert [op.type for op in trained] == ['conv2d', 'fill_constant', 'affine_channel', 'relu']
+    assert not is_marked(trained[3])
     assert frozen[0].input('Bias') == ['c.b_0']

@@ -11,6 +11,7 @@ import programs
 import vgg19
 from cli.command import UsageError
 from cli.paddle_setup import choose_place, fluid, silent_stderr
+from cpu.memory import give_back_zeros
 from data_utils import standardized, to_uint8
 from layers import variables_of
 from losses import CONTENT_LOSSES
@@ -48,6 +49,8 @@ class Run:
         # The variables of D if the user gave a D to start from; every saved state then includes them.
         self.given_d = set(self.networks['d_models']) if settings.init_d else set()
         self.exe.run(self.programs.startup, scope=self.scope)
+        if on_cpu:
+            give_back_zeros(self.scope, self.programs.startup)
         self.load_vgg19()
 
         variables, position = load_state(settings)

@@ -184,7 +184,8 @@ OPTIONS = {
         recipe_option('discriminator', "D: the article's, the paper's, or small ones that see VGG19's features; auto: "
                       "the recipe's if VGG19's weights are found or not needed, else the article's",
                       choices=('auto', *DISCRIMINATORS)),
-        recipe_option('adversarial_weight', "weight of the adversarial loss in G's loss (0: none)", type=nonnegative, metavar='X'),
+        recipe_option('adversarial_weight', "weight of the adversarial loss in G's loss (0: none)",
+                      type=nonnegative, metavar='X'),
         recipe_option('label_smoothing', 'D learns to call real pictures 1 - X (0: 1)',
                       type=number(float, 0, 'a number from 0 to below 0.5', below=0.5), metavar='X'),
         *[recipe_option(loss.weight, loss.help + ' (0: none)', type=nonnegative, metavar='X')

@@ -115,6 +115,20 @@ def test_samples_figures_and_g_models_are_the_averages(run, data, tmp_path, tiny
         tmp_path / 'output' / 'epoch_init_1_G.jpg').read_bytes()
 
 
+# No adversarial loss
+
+def test_without_an_adversarial_weight_g_minimises_the_content_loss_alone(run, data, tmp_path, tiny_g):
+    arguments = [*QUICK[:-6], '--epoch-updates', '2', '--n-epoch-init', '0', '--n-epoch', '1',
+                 '--phase-weight', '0']
+    for weight in '0', '0.5':
+        result = run('train.py', *arguments, '--adversarial-weight', weight, '--models', 'm' + weight,
+                     '--output', 'o' + weight)
+        assert result.code == 0, result.err
+    without, half = [log_of(tmp_path / folder)[0] for folder in ('o0', 'o0.5')]
+    assert without['g_loss'] == pytest.approx(without['l_g_pix'], rel=1e-5) and without['l_g_gan'] > 0
+    assert half['g_loss'] == pytest.approx(half['l_g_pix'] + 0.5 * half['l_g_gan'], rel=1e-5)
+
+
 # Several updates of D
 
 def test_d_learns_from_each_feed_and_g_from_the_last(tiny_g, monkeypatch):

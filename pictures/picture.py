@@ -9,7 +9,8 @@ from pictures.png_writer import PngWriter
 from reading.blocks import DIRECTORY, EXIF_DIRECTORIES, EXIF_MARK, EXIF_TEXTS, LARGEST_TEXT, XMP_KEY, enlarged_xmp
 from reading.picture_file import flattened, plain_image
 
-JPEG_SIDE = 65535
+# What libjpeg writes; the format admits 65,535.
+JPEG_SIDE = 65500
 JPEG_QUALITY = 95
 # What one block of a JPEG holds, in bytes.
 JPEG_BLOCK = 65533

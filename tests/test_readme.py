@@ -130,6 +130,7 @@ NOT_RUN = {
     'python evaluate.py --data DIR --model A B --lpips': 'fetches weights; test_evaluate.py has some of its own',
     'make test-gpu-wheel': 'fetches the GPU wheel, of 700 MB',
     'python benchmarks/distributed.py': 'takes four minutes',
+    'python benchmarks/roofline.py': 'measures the whole network; test_roofline.py runs it with --turns 1',
     'python -m paddle.distributed.launch --selected_gpus 0,1 train.py --data DIR': 'needs two GPUs',
     'python train.py --data DIR --trainers 2 --servers A:6170,B:6170 --role pserver --server-id 0':
         'needs two hosts; test_cluster.py has two processes',

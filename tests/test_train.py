@@ -37,7 +37,7 @@ def test_a_run_leaves_samples_log_curves_and_networks(run, data, tmp_path, monke
     assert set(os.listdir(str(output))) == samples | {'log.csv', 'curves.png', '.lock'}
     for name in samples:
         assert Image.open(str(output / name)).size == ((30, 28) if '_96' in name else (120, 112)), name
-    assert Image.open(str(output / 'curves.png')).size == (1200, 1260)
+    assert Image.open(str(output / 'curves.png')).size == (1200, 1440)
 
     rows = log_of(output)
     assert [(row['stage'], row['epoch'], row['update']) for row in rows] == [

@@ -112,7 +112,7 @@ def middle(path):
 
 # Values beyond the largest of the calibration are cut off: of most photographs so few that nobody sees it, of a pixel
 # pattern so many that the picture is ruined. If more than this share is cut off in some area, the picture needs fp32.
-# Measured with the networks of pretrained/: of 16 photographs that were reduced by four, 15 stay below 1.3e-4, and of 17
+# Measured with the networks of pretrained/: of 16 photographs reduced by four, 15 stay below 1.3e-4, and of 17
 # in full detail 13 below 2e-4; one of these has 38 dB in its worst area at 2.9e-4. Pictures of less than 40 dB as a
 # whole begin at 5e-4.
 CUT_OFF = 2e-4

@@ -123,11 +123,11 @@ def load_network(path, shapes):
 
 
 def about(path):
-    """What was saved about a network as its `about`; {} if nothing was."""
+    """What was saved about a network as its `about`, a dict; {} if nothing was, or if it is damaged."""
     try:
-        with open(os.path.join(path, ABOUT)) as file:
-            return json.load(file)
-    except (OSError, ValueError):
+        with open(os.path.join(path, ABOUT), encoding='utf-8') as file:
+            return dict(json.load(file))
+    except (OSError, ValueError, TypeError):
         return {}
 
 

@@ -130,10 +130,11 @@ def lock(folder):
     Creates the folder if it does not exist. Raises UsageError if another process has reserved it.
     """
     os.makedirs(folder, exist_ok=True)
-    path = os.path.join(folder, '.lock')
-    open(path, 'a').close()
-    with locked(path) as is_own:
-        if not is_own:
+    with open(os.path.join(folder, '.lock'), 'w') as file:
+        try:
+            # Not `locked`, to which a file system that has no locks is the same as another process.
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
             raise UsageError('another run is writing to %s; let it end, or choose other folders with --models and '
                              '--output' % folder)
         yield

@@ -195,3 +195,9 @@ def test_a_state_with_another_variable_than_it_says_is_refused(tmp_path):
             archive.writestr(name, content)
     with pytest.raises(RunError, match='out.b_0 is not what was saved'):
         checkpoint.load_state(path)
+
+
+@pytest.mark.parametrize('content', ['["licence"]', '7', '{"licence": ', ''])
+def test_a_damaged_about_says_nothing(content, tmp_path):
+    (tmp_path / checkpoint.ABOUT).write_text(content)
+    assert checkpoint.about(str(tmp_path)) == {}

@@ -1,4 +1,6 @@
 """Files are replaced whole or not at all, and without Paddle."""
+import errno
+import fcntl
 import os
 import subprocess
 import sys
@@ -77,3 +79,12 @@ def test_a_folder_is_locked_for_other_processes_until_this_one_lets_go(tmp_path)
 def test_it_does_without_paddle():
     code = 'import sys; import storage.files; sys.exit("paddle" in sys.modules)'
     assert subprocess.run([sys.executable, '-c', code], cwd=ROOT).returncode == 0
+
+
+def test_a_file_system_without_locks_is_not_called_another_run(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+    monkeypatch.setattr(fcntl, 'flock', refuse)
+    with pytest.raises(OSError, match='No locks available'):
+        with lock(str(tmp_path)):
+            pass

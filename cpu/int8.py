@@ -64,8 +64,9 @@ def tell_number_of_cores(info):
 
 # The scales
 
-# Side, in pixels, of the pictures to calibrate on: the middles of the embedded photographs, reduced by four.
-CALIBRATION_SIZE = 64
+# What to calibrate on: the middles of the embedded photographs as they are, with the finest details that pictures have,
+# and reduced by four, with more of the scene. {reduction: side in pixels}
+CALIBRATION_SIDES = {1: 128, SCALE: 64}
 
 
 class Watched(Graph):
@@ -97,17 +98,18 @@ def calibrate(layers):
     exe = fluid.Executor(fluid.CPUPlace())
     return np.max([
         [np.abs(features).max() for features in exe.run(
-            graph.program, feed={'t_image': standardized(middle(path)).transpose(2, 0, 1)[None]}, fetch_list=read,
-            scope=graph.scope)]
-        for path in embedded(*EMBEDDED)], axis=0).tolist()
+            graph.program, feed={'t_image': standardized(middle(path, reduction)).transpose(2, 0, 1)[None]},
+            fetch_list=read, scope=graph.scope)]
+        for path in embedded(*EMBEDDED) for reduction in CALIBRATION_SIDES], axis=0).tolist()
 
 
-def middle(path):
-    """The middle of a photograph reduced by four, uint8 [CALIBRATION_SIZE, CALIBRATION_SIZE, 3]."""
+def middle(path, reduction=SCALE):
+    """The middle of a photograph, reduced: uint8 [H, W, 3], H and W as in CALIBRATION_SIDES."""
     image = read_image(path)
-    side = SCALE * CALIBRATION_SIZE
+    reduced = CALIBRATION_SIDES[reduction]
+    side = reduction * reduced
     top, left = [(size - side) // 2 for size in image.shape[:2]]
-    return bicubic_resize(image[top:top + side, left:left + side], CALIBRATION_SIZE, CALIBRATION_SIZE)
+    return bicubic_resize(image[top:top + side, left:left + side], reduced, reduced)
 
 
 # Values beyond the largest of the calibration are cut off: of most photographs so few that nobody sees it, of a pixel

@@ -10,7 +10,7 @@ import numpy as np
 
 from cli.command import UsageError
 from cli.paddle_setup import fluid
-from cpu import int8
+from cpu import int8, winograd
 from cpu.fp32 import Engine, Fp32Network
 from cpu.inference_graph import convolutions, variable_shapes, whole
 from data_utils import EMBEDDED_SAMPLE, embedded, standardized
@@ -38,6 +38,7 @@ def load(path, precision='auto', strength=None):
     says why. Raises UsageError if `path` does not hold all variables of G.
     """
     keep_freed_memory()
+    winograd.enable()
     network = read(path, strength)
     layers = convolutions(network)
     fp32 = Fp32Network(layers)

@@ -7,6 +7,7 @@ import functools
 import numpy as np
 
 from cli.paddle_setup import fluid
+from cpu import winograd
 
 # If a convolution's output map has fewer places (height * width), its filters are larger than the map, and reordering
 # the filters at every step costs more than oneDNN's own memory layout gains.
@@ -20,6 +21,7 @@ ANY_LAYOUT = ('relu', 'leaky_relu', 'pool2d')
 
 def for_cpu(program):
     """Give the operations of `program` their fastest form on a CPU. Names, values and gradients do not change."""
+    winograd.enable()
     block = program.global_block()
     for op in [op for op in block.ops if op.type == 'conv2d']:
         few_places = np.prod(block.var(op.output('Output')[0]).shape[2:]) < FEW_PLACES

@@ -289,7 +289,8 @@ class TestFp32:
         pixels = np.zeros((1, 61, 3), np.float32)
         before = model.enlarge(pixels)
         pixels[0, 30] = 1
-        changed = np.flatnonzero(np.abs(model.enlarge(pixels) - before).max(axis=(0, 2)))
+        # Winograd's algorithm computes 4 x 4 places together: a change leaves rounding errors in those beside it.
+        changed = np.flatnonzero(np.abs(model.enlarge(pixels) - before).max(axis=(0, 2)) > 1e-6)
         assert model.margin == 8
         # Half a pixel less: the last convolution sees pixels of half the size.
         assert (changed[0], changed[-1]) == (4 * (30 - 8) + 2, 4 * (30 + 8) + 1)

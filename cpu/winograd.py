@@ -6,6 +6,7 @@ differs by 1e-6 from that of direct convolutions.
 """
 import ctypes
 import functools
+import os
 import sys
 
 import numpy as np
@@ -42,7 +43,7 @@ def enable():
     this Paddle does not call oneDNN so.
     """
     paddle = sys.modules.get('paddle.fluid.core_avx')
-    places = paddle and called(paddle.__file__, DESCRIBE)
+    places = paddle and called(os.path.realpath(paddle.__file__), DESCRIBE)
     if not places:
         return []
     functions = []

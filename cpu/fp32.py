@@ -6,9 +6,7 @@ from cpu.inference_graph import TAIL_REACH, Graph, body, body_reach, summed, tai
 from cpu.tiles import windows
 from data_utils import SCALE
 
-# How many pixels of t_image the second part of G takes at once, but at least how many rows. With 256 channels at twice
-# the size each pixel needs about 7 kB, so this many need no more memory than the first part needs for a tile.
-TAIL_PIXELS = 2 ** 16
+# How many rows the second part of G takes at once at least, however wide they are.
 TAIL_ROWS = 32
 # How many colours `enlarge_colours` takes at once: always as many, so that oneDNN prepares for one shape alone.
 COLOURS = 32
@@ -51,9 +49,12 @@ class Fp32Network:
     """G in float32, in two parts, so that each part computes pieces of a size that suits it.
 
     body_reach, tail_reach: how many pixels of t_image beyond an output pixel each part reads, to each side.
+    tail_pixels: how many of them the second part takes at once. It then needs no more memory than the first for a tile.
     """
 
     precision = 'fp32'
+    # With 256 channels at twice the size, each pixel needs about 20 kB, of which Winograd's algorithm takes 12.
+    tail_pixels = 2 ** 15
     # How many times larger the features are than t_image.
     features_scale = 1
 
@@ -134,7 +135,7 @@ class Engine:
         left, right = max(columns[0] - network.tail_reach, 0), min(columns[1] + network.tail_reach, pixels.shape[1])
         top, bottom = max(rows[0] - network.tail_reach, 0), min(rows[1] + network.tail_reach, pixels.shape[0])
         scale = network.features_scale
-        size = max(TAIL_PIXELS // (right - left), TAIL_ROWS)
+        size = max(network.tail_pixels // (right - left), TAIL_ROWS)
         for start, stop, keep in windows(bottom - top, size, network.tail_reach):
             piece = network.run_tail(self.executor, features[scale * (top + start):scale * (top + stop),
                                                              scale * left:scale * right])

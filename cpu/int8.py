@@ -216,6 +216,7 @@ class Int8Network:
     """G in int8, in two parts as fp32.Fp32Network. The first pixel shuffle lies between them and moves bytes."""
 
     precision = 'int8'
+    tail_pixels = 2 ** 16
     # The features leave run_body after that shuffle.
     features_scale = 2
 

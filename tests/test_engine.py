@@ -268,7 +268,7 @@ def stock_inference_model(network, directory):
 class TestFp32:
     @pytest.mark.parametrize('tail_rows', [24, 1000])
     def test_pieces_put_together_are_the_plain_network(self, saved, monkeypatch, tail_rows):
-        monkeypatch.setattr(fp32, 'TAIL_PIXELS', 1)
+        monkeypatch.setattr(fp32.Fp32Network, 'tail_pixels', 1)
         monkeypatch.setattr(fp32, 'TAIL_ROWS', tail_rows)
         pixels = photo(120, 90)
         expected = plain(random_network(), pixels)
@@ -358,7 +358,7 @@ class TestInt8:
     def test_pieces_put_together_are_the_whole_picture(self, saved, monkeypatch):
         model, pixels = engine.load(saved, 'int8'), photo(120, 90)
         whole = model.enlarge(pixels)
-        monkeypatch.setattr(fp32, 'TAIL_PIXELS', 1)
+        monkeypatch.setattr(int8.Int8Network, 'tail_pixels', 1)
         monkeypatch.setattr(fp32, 'TAIL_ROWS', 24)
         assert np.array_equal(model.enlarge(pixels), whole)
         piece = model.enlarge(pixels[10:, 5:], rows=(36, 70), columns=(36, 85))

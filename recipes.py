@@ -15,21 +15,21 @@ RECIPES = {
     # Runs both stages in minutes on two cores.
     'demo': dict(
         init_g='srresnet',               # a trained G, so that the time goes into the adversarial stage
-        crop_size=64,                    # small, so that an update takes about a second or two
-        batch_size=4,                    # as above: each crop gives D thousands of places to judge
+        crop_size=96,                    # the paper's
+        batch_size=2,                    # few, so that an update takes about a second
         epoch_updates=20,                # so that a line appears every few seconds
         augment=True,                    # eight photographs are few
         lr_resize='bicubic',             # as pretrained/srresnet was trained
         n_epoch_init=3,                  # few, because that G is already trained
         learning_rate_init=1e-4,         # the paper's
         schedule_init='cosine',          # lets the rate fall to zero, however short the stage is
-        n_epoch=10,                      # as many as take minutes
-        learning_rate=1e-4,              # the paper's
+        n_epoch=17,                      # as many as take minutes
+        learning_rate=2e-4,              # as high as training stays steady: few updates must do
         schedule='cosine',               # as above
         warm_up=20,                      # D must have learnt something before G follows it
         content_loss='directions',       # lets textures return within few updates
         discriminator='features',        # learns within few updates
-        adversarial_weight=0.1,          # about as much as the content loss
+        adversarial_weight=0.2,          # about as much as the content loss
         label_smoothing=0.1,             # keeps D from becoming sure, and its force within bounds
         phase_weight=9000.0,             # keeps dots down
         ema=0.9,                         # evens out what single updates do to a picture

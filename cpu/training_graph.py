@@ -8,12 +8,11 @@ import numpy as np
 
 from cli.paddle_setup import fluid
 from cpu import winograd
+from cpu.winograd import BLOCK
 
 # If a convolution's output map has fewer places (height * width), its filters are larger than the map, and reordering
 # the filters at every step costs more than oneDNN's own memory layout gains.
 FEW_PLACES = 64
-# oneDNN's memory layouts keep up to this many channels together, as a block.
-BLOCK = 16
 # Operations that oneDNN computes and differentiates in any memory layout. Batch normalisation is not among them: that
 # of oneDNN, in this Paddle, gives zero gradients for scale and shift, and ends the process if they are frozen.
 ANY_LAYOUT = ('relu', 'leaky_relu', 'pool2d')

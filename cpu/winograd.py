@@ -23,8 +23,7 @@ CPU = 1
 WINOGRAD = 2
 FLOAT32 = 3
 
-# Both numbers of channels must be multiples of it. Winograd in oneDNN computes blocks of as many channels and fills up
-# smaller ones. Paddle's operations behind it count the filling in: the gradients of biases are 7 % off.
+# oneDNN's memory layouts keep up to this many channels together, as a block.
 BLOCK = 16
 
 
@@ -61,6 +60,8 @@ def enable():
     def winograd_first(describe, position):
         def function(*arguments):
             weights = MemoryDescriptor.from_address(arguments[position + 2])
+            # Only whole blocks: smaller ones are filled up, and Paddle's operations behind count the filling in. The
+            # gradients of biases are then 7 % off.
             if weights.data_type == FLOAT32 and not any(channels % BLOCK for channels in weights.dims[:2]):
                 status = describe(*arguments[:position], WINOGRAD, *arguments[position + 1:])
                 if status == SUCCESS and implemented(arguments[0]):

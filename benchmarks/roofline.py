@@ -4,7 +4,9 @@
 
 The peak is that of a loop of independent VNNI or FMA instructions on registers, in processor time. The times are those
 that oneDNN tells of each primitive (DNNL_VERBOSE), the least of several turns on a picture of 320 x 180. They are wall
-times, so other work of the machine makes them longer. Needs a processor with AVX-512 VNNI.
+times, so other work of the machine makes them longer. Operations are counted as those of direct convolutions.
+Winograd's algorithm multiplies a quarter as often, and its share of the peak is that of its multiplications alone.
+Needs a processor with AVX-512 VNNI.
 """
 import collections
 import ctypes
@@ -31,6 +33,8 @@ from storage import networks
 START = 'the next turn'
 # {precision: (last byte of the instruction's opcode, operations of one instruction)}: vpdpbusd and vfmadd231ps.
 INSTRUCTIONS = {'int8': (0x50, 2 * 64), 'fp32': (0xb8, 2 * 16)}
+# F(4 x 4, 3 x 3) multiplies 36 times for 16 places, and a direct convolution 16 x 9 times.
+WINOGRAD, WINOGRAD_SHARE = 'Winograd', 36 / (16 * 9)
 ACCUMULATORS = 24
 LOOPS = 2000000
 
@@ -47,9 +51,10 @@ def main(argv):
         rows = kinds(precision, turns)
         for (name, shape), (number, seconds, operations) in sorted(rows.items(), key=lambda row: -row[1][1]):
             rate = operations / seconds / 1e9
+            share = rate * (WINOGRAD_SHARE if name == WINOGRAD else 1) / limit
             print('%8.1f ms %3d x %-12s %-28s %s' % (
                 1e3 * seconds, number, name, shape,
-                '%5.0f GOPS, %3.0f %%' % (rate, 100 * rate / limit) if operations else ''))
+                '%5.0f GOPS, %3.0f %%' % (rate, 100 * share) if operations else ''))
         print('%8.1f ms in all; at the peak %.1f' % (1e3 * sum(seconds for _, seconds, _ in rows.values()), 1e3 * sum(
             operations for _, _, operations in rows.values()) / limit / 1e9))
 
@@ -85,7 +90,8 @@ def kinds(precision, turns):
         words = same[0]
         sizes = dict(re.findall(r'([a-z]+)(\d+)', words[-2])) if 'ic' in words[-2] else {}
         size = {name: int(value) for name, value in sizes.items()}
-        row = rows[words[3], '%(ic)d to %(oc)d, %(kh)d x %(kw)d, at %(iw)d x %(ih)d' % size if size else words[-2]]
+        name = WINOGRAD if 'wino' in words[4] else words[3]
+        row = rows[name, '%(ic)d to %(oc)d, %(kh)d x %(kw)d, at %(iw)d x %(ih)d' % size if size else words[-2]]
         row[0] += 1
         row[1] += min(float(turn[-1]) for turn in same) / 1e3
         # A transposed convolution computes for each place of its input.

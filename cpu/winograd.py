@@ -7,7 +7,9 @@ differs by 1e-6 from that of direct convolutions.
 import ctypes
 import functools
 import os
+import signal
 import sys
+import threading
 
 import numpy as np
 
@@ -45,7 +47,7 @@ def enable():
     places = paddle and called(os.path.realpath(paddle.__file__), DESCRIBE)
     if not places:
         return []
-    functions = []
+    functions, codes = [], set()
     one_dnn = ctypes.CDLL('libdnnl.so.1')
     engine = ctypes.c_void_p()
     one_dnn.dnnl_engine_create(ctypes.byref(engine), CPU, ctypes.c_size_t(0))
@@ -67,6 +69,7 @@ def enable():
                 if status == SUCCESS and implemented(arguments[0]):
                     return SUCCESS
             return describe(*arguments)
+        codes.add(function.__code__)
         return function
 
     for name, place in places.items():
@@ -77,7 +80,24 @@ def enable():
         function = kind(winograd_first(kind((name, one_dnn)), position))
         ctypes.c_void_p.from_address(place).value = ctypes.cast(function, ctypes.c_void_p).value
         functions.append(function)
+    # Python runs its handlers in the main thread, and has them set from there alone.
+    if (threading.current_thread() is threading.main_thread()
+            and signal.getsignal(signal.SIGINT) is signal.default_int_handler):
+        signal.signal(signal.SIGINT, functools.partial(interrupt, codes))
     return functions
+
+
+def interrupt(codes, number, frame):
+    """Raise KeyboardInterrupt on Ctrl-C. No exception can leave a function that C has called, as those of `codes` are:
+    while one of them runs, Ctrl-C comes again a little later.
+    """
+    callers = []
+    while frame:
+        callers.append(frame.f_code)
+        frame = frame.f_back
+    if codes.isdisjoint(callers):
+        raise KeyboardInterrupt
+    threading.Timer(0.1, os.kill, (os.getpid(), number)).start()
 
 
 # ELF, 64 bits, as in the system's elf.h

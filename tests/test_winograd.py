@@ -1,13 +1,16 @@
 """Winograd's algorithm in place of direct convolutions: where it is used, and how exact it is.
 
-    python tests/test_winograd.py SHAPE
+    python tests/test_winograd.py SHAPE|interrupted
 
 runs a convolution of a shape forwards and backwards, so that oneDNN can tell by which algorithm it computes.
 """
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -71,6 +74,28 @@ def test_is_the_direct_convolution(name):
         assert np.abs(found - direct).max() <= 5e-6 * np.abs(direct).max()
 
 
+def interrupted():
+    """Ctrl-C while a convolution is described, and what follows."""
+    def look(address):
+        winograd.MemoryDescriptor = descriptor
+        os.kill(os.getpid(), signal.SIGINT)
+        return descriptor.from_address(address)
+
+    descriptor = winograd.MemoryDescriptor
+    winograd.MemoryDescriptor = SimpleNamespace(from_address=look)
+    shape = SHAPES['one pixel']
+    found = convolution(shape, True)
+    assert np.allclose(found[0], convolution(shape, False)[0], atol=1e-5)
+    print('computed', flush=True)
+    time.sleep(5)
+
+
+def test_ctrl_c_while_a_convolution_is_described_comes_when_paddle_has_returned():
+    result = subprocess.run([sys.executable, __file__, 'interrupted'], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                            universal_newlines=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+    assert result.stdout == 'computed\n' and result.stderr.endswith('KeyboardInterrupt\n')
+
+
 def test_another_paddle_stays_as_it_is(monkeypatch):
     """Without the library that has the table, such as Paddle's for processors without AVX."""
     monkeypatch.delitem(sys.modules, 'paddle.fluid.core_avx')
@@ -79,4 +104,7 @@ def test_another_paddle_stays_as_it_is(monkeypatch):
 
 if __name__ == '__main__':
     winograd.enable()
-    convolution(SHAPES[sys.argv[1]], True)
+    if sys.argv[1] in SHAPES:
+        convolution(SHAPES[sys.argv[1]], True)
+    else:
+        interrupted()

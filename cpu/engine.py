@@ -13,7 +13,7 @@ from cli.paddle_setup import fluid
 from cpu import int8, winograd
 from cpu.fp32 import Engine, Fp32Network
 from cpu.inference_graph import convolutions, variable_shapes, whole
-from data_utils import EMBEDDED_SAMPLE, embedded, standardized
+from data_utils import EMBEDDED_SAMPLE, embedded, read_image, standardized
 from storage import checkpoint, networks
 from storage.files import replace_text
 
@@ -87,15 +87,16 @@ def calibration(path, network, layers, fp32):
             with open(place) as file:
                 kept = json.load(file)
             if kept['weights'] == digest.hexdigest():
-                return kept['largest'], kept['fidelity']
+                return [np.array(channels) for channels in kept['largest_by_channel']], kept['fidelity']
         except (OSError, ValueError, KeyError, TypeError):
             pass
     largest = int8.calibrate(layers)
-    pixels = standardized(int8.middle(embedded(EMBEDDED_SAMPLE)[0]))
+    pixels = standardized(int8.middle(read_image(embedded(EMBEDDED_SAMPLE)[0])))
     error = Engine(fp32, fp32).enlarge(pixels) - Engine(int8.Int8Network(layers, largest), fp32).enlarge(pixels)
     # PSNR for values in [-1, 1], whose range is 2.
     fidelity = 10 * float(np.log10(2 ** 2 / max(np.mean(np.square(error, dtype=np.float64)), 1e-12)))
-    found = {'weights': digest.hexdigest(), 'largest': largest, 'fidelity': fidelity}
+    found = {'weights': digest.hexdigest(), 'fidelity': fidelity,
+             'largest_by_channel': [[float('%.4g' % value) for value in channels] for channels in largest]}
     keep_calibration(places, json.dumps(found) + '\n')
     return largest, fidelity
 

@@ -86,9 +86,10 @@ class Watched(Graph):
 
 
 def calibrate(layers):
-    """The largest magnitude in the input of each convolution of G, over the embedded photographs: a list, in G's order.
+    """The largest magnitude of each channel in the input of each convolution of G, over the embedded photographs.
 
-    Raises UsageError if scikit-image, which carries the photographs, is not installed.
+    A list of arrays [C], in G's order. Raises UsageError if scikit-image, which carries the photographs, is not
+    installed.
     """
     graph = Watched()
     t_image = graph.variable([-1, 3, -1, -1], name='t_image')
@@ -96,20 +97,69 @@ def calibrate(layers):
     # Leaves out the map of ones for the biases of the sub-pixels, the only input of one channel.
     read = [x.name for x in graph.read if x.shape[1] != 1]
     exe = fluid.Executor(fluid.CPUPlace())
-    return np.max([
-        [np.abs(features).max() for features in exe.run(
-            graph.program, feed={'t_image': standardized(middle(path, reduction)).transpose(2, 0, 1)[None]},
-            fetch_list=read, scope=graph.scope)]
-        for path in embedded(*EMBEDDED) for reduction in CALIBRATION_SIDES], axis=0).tolist()
+    found = [[np.abs(features).max(axis=(0, 2, 3)) for features in exe.run(
+        graph.program, feed={'t_image': standardized(middle(image, reduction)).transpose(2, 0, 1)[None]},
+        fetch_list=read, scope=graph.scope)]
+             for image in map(read_image, embedded(*EMBEDDED)) for reduction in CALIBRATION_SIDES]
+    # Above 0, so that a channel that is empty can be scaled as well.
+    return [np.max(maps, axis=0).clip(1e-9) for maps in zip(*found)]
 
 
-def middle(path, reduction=SCALE):
+def middle(image, reduction=SCALE):
     """The middle of a photograph, reduced: uint8 [H, W, 3], H and W as in CALIBRATION_SIDES."""
-    image = read_image(path)
     reduced = CALIBRATION_SIDES[reduction]
     side = reduction * reduced
     top, left = [(size - side) // 2 for size in image.shape[:2]]
     return bicubic_resize(image[top:top + side, left:left + side], reduced, reduced)
+
+
+# A channel is made at most so many times larger by `balanced`.
+LARGEST_GAIN = 16
+
+
+def balanced(layers, largest):
+    """The same function with maps whose channels are about equally large -> (layers, largest).
+
+    All channels of a map have one scale, so a channel of small values would have few of its integers. A convolution,
+    an addition and ReLU pass a positive factor on. So each channel is multiplied by one in the convolutions that write
+    it, and divided by it in those that read it ("cross-layer equalization", Nagel et al., ICCV 2019). That makes up for
+    what Winograd's algorithm costs.
+
+    largest: the list that `calibrate` returns.
+    """
+    *reads, before_middle, before_up1, before_up2, before_out = largest
+    # Each residual block adds to the same channels, from the first convolution up to up1. The root leaves small
+    # channels room for values beyond the calibration's.
+    shares = [each / each.max() for each in (*reads[1::2], before_middle, before_up1)]
+    stream = gains(np.max(shares, axis=0)) ** 0.5
+    # A channel of up1 and of up2 is four before its shuffle; `largest` counts those of up2 before it.
+    after_up1, after_up2 = gains(before_up2), gains(before_out.reshape(-1, 4).max(axis=1))
+    result = layers._replace(
+        first=outputs_scaled(layers.first, stream),
+        blocks=[(inputs_scaled(first, stream), outputs_scaled(second, stream)) for first, second in layers.blocks],
+        middle=outputs_scaled(inputs_scaled(layers.middle, stream), stream),
+        up1=outputs_scaled(inputs_scaled(layers.up1, stream), after_up1.repeat(4)),
+        up2=outputs_scaled(inputs_scaled(layers.up2, after_up1), after_up2.repeat(4)),
+        out=inputs_scaled(layers.out, after_up2))
+    factors = [1.0, *[stream, 1.0] * len(layers.blocks), stream, stream, after_up1, after_up2.repeat(4)]
+    return result, [each * factor for each, factor in zip(largest, factors)]
+
+
+def gains(largest):
+    """The factor of each channel that makes it as large as the largest one, up to LARGEST_GAIN: [C] -> [C]."""
+    return largest.max() / largest.clip(largest.max() / LARGEST_GAIN)
+
+
+def outputs_scaled(layer, gain):
+    """A convolution (weight, bias) whose outputs are multiplied by gain [F]."""
+    weight, bias = layer
+    return weight * gain[:, None, None, None], bias * gain
+
+
+def inputs_scaled(layer, gain):
+    """A convolution (weight, bias) for inputs that are multiplied by gain [C]."""
+    weight, bias = layer
+    return weight / gain[:, None, None], bias
 
 
 # Values beyond the largest of the calibration are cut off: of most photographs so few that nobody sees it, of a pixel
@@ -216,22 +266,24 @@ class Int8Network:
     """G in int8, in two parts as fp32.Fp32Network. The first pixel shuffle lies between them and moves bytes."""
 
     precision = 'int8'
-    tail_pixels = 2 ** 16
+    # Small enough for the processor's cache.
+    tail_pixels = 2 ** 14
     # The features leave run_body after that shuffle.
     features_scale = 2
 
     def __init__(self, layers, largest):
         """layers: Convolutions; largest: the list that `calibrate` returns."""
+        layers, largest = balanced(layers, largest)
         # The convolution in front of the first shuffle belongs to the first part here.
         self.body_reach = body_reach(layers) + 1
         self.tail_reach = 1
         largest = iter(largest)
 
         def signed():
-            return 127 / next(largest)
+            return 127 / next(largest).max()
 
         def unsigned():
-            return 255 / next(largest)
+            return 255 / next(largest).max()
 
         # t_image is fed as its 8-bit pixels p = 127.5 * x + 127.5, minus 128, which is 127.5 * x - 0.5. The first bias
         # makes up for this half step, and the first of `largest` is not needed.

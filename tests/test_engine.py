@@ -1,5 +1,6 @@
 """The inference graphs against the network as it was trained, and what Paddle and oneDNN do wrongly in between."""
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -7,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 from conftest import ROOT, megabytes, photograph
+from PIL import Image
 
 import srgan_g
 from cli.command import UsageError
@@ -332,7 +334,39 @@ class TestFp32:
         assert sizes[-1] - sizes[0] < 50
 
 
+def all_ones(layers):
+    """What int8.calibrate returns for maps whose channels all reach 1."""
+    read = [layers.first, *[conv for block in layers.blocks for conv in block], layers.middle, layers.up1, layers.up2,
+            before_shuffle(*layers.out)]
+    return [np.ones(weight.shape[1]) for weight, _ in read]
+
+
 class TestInt8:
+    def test_balanced_channels_are_the_same_network_and_about_equally_large(self):
+        layers = convolutions(random_network())
+        largest = int8.calibrate(layers)
+        equal, rescaled = int8.balanced(layers, largest)
+        x = normal(1, 3, 9, 14)
+        pictures = [run(graph, {'t_image': x}, test_im) for graph, _, test_im in (whole(layers), whole(equal))]
+        assert np.allclose(*pictures, rtol=0, atol=1e-5)
+        for found, wanted in zip(int8.calibrate(equal), rescaled):
+            assert np.allclose(found, wanted, rtol=1e-3, atol=1e-6)
+        # The input of up2 has channels of its own; that of the blocks' first convolutions is shared by all of them.
+        assert np.ptp(largest[-2]) > 0.1 * largest[-2].max() and np.allclose(rescaled[-2], largest[-2].max())
+        spreads = [np.ptp([each / each.max() for each in maps[1:-3:2]]) for maps in (largest, rescaled)]
+        assert spreads[1] < spreads[0]
+
+    @needs_int8
+    def test_the_large_convolution_is_by_winograds_algorithm_and_no_other(self, tmp_path):
+        """Of an odd piece, the others would be other numbers than of the whole picture."""
+        Image.fromarray(photograph(20, 30, 0)).save(str(tmp_path / 'a.png'))
+        command = ['upscale.py', str(tmp_path / 'a.png'), '--model', 'srgan', '--precision', 'int8']
+        told = subprocess.run([sys.executable, *command], cwd=ROOT, check=True, stdout=subprocess.PIPE,
+                              universal_newlines=True, env=dict(os.environ, DNNL_VERBOSE='1')).stdout
+        winograd = re.findall(r'exec,cpu,convolution,jit_int8_wino:.*mb1_(ic\d+oc\d+_ih\d+)', told)
+        assert set(winograd) == {'ic64oc256_ih40'}
+        assert len(re.findall(r'exec,cpu,convolution,jit_int8:', told)) > 2 * srgan_g.RESIDUAL_BLOCKS
+
     @needs_int8
     def test_trained_network_loses_nothing_that_is_seen(self, srresnet):
         """The measure is the goal: 0.05 dB on Set5; 30.93 dB is what the network has in fp32."""
@@ -381,8 +415,7 @@ class TestInt8:
     @needs_int8
     def test_calibration_is_kept_with_the_network_and_belongs_to_its_weights(self, fresh, monkeypatch):
         calibrations = []
-        largest = [1.0] * (2 * srgan_g.RESIDUAL_BLOCKS + 5)
-        monkeypatch.setattr(int8, 'calibrate', lambda layers: calibrations.append(1) or largest)
+        monkeypatch.setattr(int8, 'calibrate', lambda layers: calibrations.append(1) or all_ones(layers))
         for _ in range(2):
             engine.load(fresh, 'int8')
         assert len(calibrations) == 1
@@ -399,8 +432,7 @@ class TestInt8:
             return {os.path.join(folder, name) for folder, _, names in os.walk(root) for name in names}
 
         calibrations = []
-        largest = [1.0] * (2 * srgan_g.RESIDUAL_BLOCKS + 5)
-        monkeypatch.setattr(int8, 'calibrate', lambda layers: calibrations.append(1) or largest)
+        monkeypatch.setattr(int8, 'calibrate', lambda layers: calibrations.append(1) or all_ones(layers))
         if kind == 'file':
             network = os.path.join(os.path.dirname(fresh), 'network.npz')
             np.savez(network, **random_network())
@@ -418,7 +450,7 @@ class TestInt8:
         def full_disk(path, write):
             raise OSError('disk full')
 
-        monkeypatch.setattr(int8, 'calibrate', lambda layers: [1.0] * (2 * srgan_g.RESIDUAL_BLOCKS + 5))
+        monkeypatch.setattr(int8, 'calibrate', all_ones)
         monkeypatch.setattr(engine, 'replace_text', full_disk)
         assert engine.load(fresh, 'int8').precision == 'int8'
         assert not os.path.exists(os.path.join(fresh, engine.CALIBRATION))

@@ -231,7 +231,8 @@ def test_a_wrong_address_is_one_line(begin, place):
     (['--servers', 'here:7000'], ['--servers here:7000', '--role']),
     (['--servers', 'here'], ['here is not HOST:PORT']),
     (['--role', 'trainer', '--servers', 'a:1', '--trainers', '3'], ['--batch-size 4', 'multiple of 3']),
-    (['--role', 'trainer', '--servers', 'a:1', '--trainers', '4'], ['--batch-size 4', 'one value']),
+    (['--role', 'trainer', '--servers', 'a:1', '--trainers', '4', '--discriminator', 'article'],
+     ['--batch-size 4', 'one value']),
     (['--role', 'trainer', '--servers', 'a:1', '--trainers', '2', '--trainer-id', '2'], ['--trainer-id 2', '0 to 1']),
     (['--role', 'pserver', '--servers', 'a:1', '--trainers', '2', '--server-id', '1'], ['--server-id 1']),
     (['--role', 'trainer', '--servers', 'a:1', '--trainers', '2', '--clip-gradients', '1'], ['--clip-gradients']),
@@ -242,5 +243,6 @@ def test_a_wrong_address_is_one_line(begin, place):
 def test_a_mistake_is_one_line(arguments, words):
     from training import settings
     with pytest.raises(settings.UsageError) as error:
-        settings.parse_settings(RUN + arguments)
+        parsed, _ = settings.parse_settings(RUN + arguments)
+        settings.choose_auto(parsed)
     assert all(word in str(error.value) for word in words), error.value

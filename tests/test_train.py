@@ -1,4 +1,5 @@
 """train.py as a user runs it: what it says, what it leaves, and what stops it."""
+import contextlib
 import json
 import os
 import random
@@ -14,8 +15,11 @@ import pytest
 from conftest import QUICK, Result, assert_same_logs, log_of, photograph, wait_for
 from PIL import Image
 
+from cli.command import UsageError
+from srgan_d import DISCRIMINATORS
 from storage import checkpoint, persistables
 from training import data_set
+from training import settings as run_settings
 
 
 def test_a_run_leaves_samples_log_curves_and_networks(run, data, tmp_path, monkeypatch):
@@ -330,6 +334,13 @@ def test_a_damaged_state_is_refused(run, data, tmp_path):
     changed[len(whole) // 3] ^= 0xff
     state.write_bytes(bytes(changed))
     assert run('train.py', '--resume').is_one_line(1, 'models/state.npz is damaged')
+
+
+@pytest.mark.parametrize('discriminator', sorted(DISCRIMINATORS))
+def test_the_articles_d_alone_needs_two_pictures_in_a_batch(discriminator):
+    settings, _ = run_settings.parse_settings(['--batch-size', '1', '--discriminator', discriminator])
+    with pytest.raises(UsageError) if discriminator == 'article' else contextlib.nullcontext():
+        run_settings.choose_auto(settings)
 
 
 @pytest.mark.parametrize('arguments, words', [

@@ -9,8 +9,9 @@ from data_utils import SCALE
 
 fl = fluid.layers
 
-# Side of the windows of phase_loss in low-resolution pixels.
+# Sides of the windows of phase_loss, in low-resolution pixels, and of colour_loss, in pixels.
 PHASE_WINDOW = 12
+COLOUR_WINDOW = 16
 
 
 # Distances of two feature maps [N, C, H, W] -> a scalar: VGG19's map of G's picture, and its map of the real picture
@@ -84,6 +85,16 @@ def phase_loss(fake, target):
     return fl.reduce_mean(fl.square(means - fl.reduce_mean(means, 1, keep_dim=True)))
 
 
+def colour_loss(fake, target):
+    """A penalty on areas of another colour: pictures [N, 3, H, W] -> a scalar.
+
+    VGG19's features hardly tell a tint, nor do the discriminators that see them, so G tints skin and sky by several
+    levels. This is the mean square of the mean error in windows of COLOUR_WINDOW x COLOUR_WINDOW pixels.
+    """
+    window = min(COLOUR_WINDOW, *target.shape[2:])
+    return fl.reduce_mean(fl.square(fl.pool2d(fake - target, window, 'avg', window)))
+
+
 # column: the loss's name in the log; weight: the setting with its weight, 0 in every recipe that does not set it; loss:
 # a function of G's picture and the real picture, [N, 3, H, W] in [-1, 1] -> a scalar; help: the text of the option;
 # label: the name of the curve.
@@ -92,6 +103,8 @@ PictureLoss = collections.namedtuple('PictureLoss', 'column weight loss help lab
 PICTURE_LOSSES = (
     PictureLoss('l_g_phase', 'phase_weight', phase_loss,
                 "weight in G's loss of a penalty on patterns that repeat every 4 pixels", 'dots'),
+    PictureLoss('l_g_colour', 'colour_weight', colour_loss,
+                "weight in G's loss of a penalty on areas of another colour", 'colours'),
 )
 
 

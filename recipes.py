@@ -120,7 +120,8 @@ RECIPES['photo'] = dict(
     n_epoch_init=20,                     # G first learns to clean, which it has never done
     n_epoch=10,
     adversarial_weight=0.3,              # the content loss is more than twice that of clean pictures
-    phase_weight=3000.0)                 # more would hold textures back, whose places are uncertain
+    phase_weight=3000.0,                 # more would hold textures back, whose places are uncertain
+    colour_weight=500.0)                 # keeps skin and sky from being tinted
 # What a recipe that does not name them has: nothing of them.
 OFF = {'degrade': 'none', 'warm_up': 0, 'label_smoothing': 0.0, 'ema': 0.0,
        **{loss.weight: 0.0 for loss in PICTURE_LOSSES}}

@@ -47,9 +47,9 @@ class World:
     """The programs in a scope of their own, started."""
 
     def __init__(self, content_loss='mse', on_cpu=True, seed=7, tmp_path=None, label_smoothing=0.0,
-                 phase_weight=0.0, moving_statistics=False, discriminator='article', **method):
+                 picture_weights=None, moving_statistics=False, discriminator='article', **method):
         self.programs = programs.build(
-            CROP, Objective(content_loss, 1e-3, {'phase_weight': phase_weight}, label_smoothing, discriminator), seed,
+            CROP, Objective(content_loss, 1e-3, picture_weights or {}, label_smoothing, discriminator), seed,
             programs.AdamOptions(on_cpu, **method), moving_statistics)
         self.exe, self.scope = fluid.Executor(fluid.CPUPlace()), fluid.Scope()
         self.exe.run(self.programs.startup, scope=self.scope)
@@ -564,31 +564,49 @@ def sub_pixel_errors(fake, target):
     return np.mean((means - means.mean((1, 2), keepdims=True)) ** 2)
 
 
-def phase_of(fake, target):
+def computed(loss, fake, target):
+    """A loss of pictures [N, H, W, 3]."""
     program, feed = fluid.Program(), {'fake': fake, 'target': target}
     with fluid.program_guard(program, fluid.Program()):
-        loss = losses.phase_loss(*[nchw(name, fake.shape[1]) for name in feed])
-    return fluid.Executor(fluid.CPUPlace()).run(program, feed=feed, fetch_list=[loss])[0].item()
+        value = loss(*[nchw(name, fake.shape[1]) for name in feed])
+    return fluid.Executor(fluid.CPUPlace()).run(program, feed=feed, fetch_list=[value])[0].item()
+
+
+def noisy_pictures():
+    """-> (fake, target), [N, H, W, 3]."""
+    rng = np.random.RandomState(0)
+    target = rng.uniform(-1, 1, (2, 48, 48, 3)).astype(np.float32)
+    return (target + rng.normal(0, 0.1, target.shape)).astype(np.float32), target
 
 
 def test_the_penalty_on_phases_sees_dots_alone():
-    rng = np.random.RandomState(0)
-    target = rng.uniform(-1, 1, (2, 48, 48, 3)).astype(np.float32)
-    fake = (target + rng.normal(0, 0.1, target.shape)).astype(np.float32)
-    assert phase_of(fake, target) == pytest.approx(sub_pixel_errors(fake, target), rel=1e-4)
+    fake, target = noisy_pictures()
+    assert computed(losses.phase_loss, fake, target) == pytest.approx(sub_pixel_errors(fake, target), rel=1e-4)
     brighter, dots = target + np.float32(0.1), target.copy()
     dots[:, ::4, ::4] += np.float32(0.1)
-    assert phase_of(brighter, target) < 1e-9 < 1e-5 < phase_of(dots, target)
+    assert computed(losses.phase_loss, brighter, target) < 1e-9 < 1e-5 < computed(losses.phase_loss, dots, target)
 
 
-def test_the_penalty_on_phases_is_a_part_of_gs_loss(tiny):
-    """With its weight, and its gradient takes the dots out."""
-    plain, held, feed = World(), World(phase_weight=3000.0), feed_of()
-    losses = [world.programs.g.run(world.exe, world.scope, feed) for world in (plain, held)]
-    assert 'l_g_phase' not in losses[0] and losses[1]['l_g_phase'] > 0
-    assert losses[1]['g_loss'] == pytest.approx(losses[0]['g_loss'] + 3000 * losses[1]['l_g_phase'], rel=1e-4)
-    course = [held.programs.g.run(held.exe, held.scope, feed)['l_g_phase'] for _ in range(8)]
-    assert course[-1] < losses[1]['l_g_phase'] / 2
+def test_the_penalty_on_colours_sees_areas_alone():
+    fake, target = noisy_pictures()
+    means = (fake - target).reshape(2, 3, 16, 3, 16, 3).mean((2, 4))
+    assert computed(losses.colour_loss, fake, target) == pytest.approx(np.mean(means ** 2), rel=1e-4)
+    tinted, textured = target + np.float32([0.1, 0, 0]), target.copy()
+    textured[:, ::2] += np.float32(0.1)
+    textured[:, 1::2] -= np.float32(0.1)
+    assert computed(losses.colour_loss, textured, target) < 1e-9
+    assert computed(losses.colour_loss, tinted, target) == pytest.approx(0.01 / 3, rel=1e-3)
+
+
+@pytest.mark.parametrize('loss, left', zip(losses.PICTURE_LOSSES, (0.5, 0.9)))
+def test_a_penalty_is_a_part_of_gs_loss(tiny, loss, left):
+    """With its weight, and after eight steps at most the share `left` of it is left."""
+    plain, held, feed = World(), World(picture_weights={loss.weight: 3000.0}), feed_of()
+    columns = [world.programs.g.run(world.exe, world.scope, feed) for world in (plain, held)]
+    assert loss.column not in columns[0] and columns[1][loss.column] > 0
+    assert columns[1]['g_loss'] == pytest.approx(columns[0]['g_loss'] + 3000 * columns[1][loss.column], rel=1e-4)
+    course = [held.programs.g.run(held.exe, held.scope, feed)[loss.column] for _ in range(8)]
+    assert course[-1] < left * columns[1][loss.column]
 
 
 def test_with_moving_statistics_both_stages_see_g_as_in_use(tiny):

@@ -113,7 +113,7 @@ RECIPES = {
         ema=0.98,                        # the mean of about 50 updates has less of what single updates do
         moving_statistics=True),         # G is trained with the statistics that it has when used
 }
-# For pictures that are compressed, noisy or out of focus; so pretrained/photo was made, in two runs. As shipped, but:
+# For pictures that are compressed, noisy or out of focus; so pretrained/photo was begun. As shipped, but:
 RECIPES['photo'] = dict(
     RECIPES['shipped'],
     degrade='photo',

@@ -130,9 +130,9 @@ def balanced(layers, largest):
     *reads, before_middle, before_up1, before_up2, before_out = largest
     # Each residual block adds to the same channels, from the first convolution up to up1.
     shares = [each / each.max() for each in (*reads[1::2], before_middle, before_up1)]
-    stream = gains(np.max(shares, axis=0))
+    stream = gains(np.max(shares, axis=0), 0.5)
     # A channel of up1 and of up2 is four before its shuffle; `largest` counts those of up2 before it.
-    after_up1, after_up2 = gains(before_up2), gains(before_out.reshape(-1, 4).max(axis=1))
+    after_up1, after_up2 = gains(before_up2, 0.75), gains(before_out.reshape(-1, 4).max(axis=1), 1.0)
     result = layers._replace(
         first=outputs_scaled(layers.first, stream),
         blocks=[(inputs_scaled(first, stream), outputs_scaled(second, stream)) for first, second in layers.blocks],
@@ -144,13 +144,13 @@ def balanced(layers, largest):
     return result, [each * factor for each, factor in zip(largest, factors)]
 
 
-def gains(largest):
-    """The factor of each channel, [C] -> [C]: half of the way, in decibels, to the size of the largest one.
+def gains(largest, share):
+    """The factor of each channel, [C] -> [C]: this share of the way, in decibels, to the size of the largest one.
 
-    The other half is left for values beyond the calibration's: with the whole factor so many of these are cut off that
-    areas of high contrast lose up to 8 dB.
+    The rest is left for values beyond the calibration's. With the whole factor so many of these are cut off in front of
+    up1 that photographs need fp32, and in front of up2 that areas of high contrast lose up to 8 dB.
     """
-    return np.sqrt(largest.max() / largest.clip(largest.max() / LARGEST_RATIO))
+    return (largest.max() / largest.clip(largest.max() / LARGEST_RATIO)) ** share
 
 
 def outputs_scaled(layer, gain):

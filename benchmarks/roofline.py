@@ -5,7 +5,7 @@
 The peak is that of a loop of independent VNNI or FMA instructions on registers, in processor time. The times are those
 that oneDNN tells of each primitive (DNNL_VERBOSE), the least of several turns on a picture of 320 x 180. They are wall
 times, so other work of the machine makes them longer. Operations are counted as those of direct convolutions.
-Winograd's algorithm multiplies less often, and its share of the peak is that of its multiplications alone.
+Winograd's algorithm multiplies a quarter as often, and its share of the peak is that of its multiplications alone.
 Needs a processor with AVX-512 VNNI.
 """
 import collections
@@ -33,10 +33,8 @@ from storage import networks
 START = 'the next turn'
 # {precision: (last byte of the instruction's opcode, operations of one instruction)}: vpdpbusd and vfmadd231ps.
 INSTRUCTIONS = {'int8': (0x50, 2 * 64), 'fp32': (0xb8, 2 * 16)}
-# The share of a direct convolution's multiplications, nine for each place: oneDNN has F(2 x 2, 3 x 3) in int8, which
-# multiplies 16 times for 4 places, and F(4 x 4, 3 x 3) in fp32, 36 times for 16.
-WINOGRAD = 'Winograd'
-WINOGRAD_SHARES = {'int8': 16 / (4 * 9), 'fp32': 36 / (16 * 9)}
+# F(4 x 4, 3 x 3) multiplies 36 times for 16 places, and a direct convolution 16 x 9 times.
+WINOGRAD, WINOGRAD_SHARE = 'Winograd', 36 / (16 * 9)
 ACCUMULATORS = 24
 LOOPS = 2000000
 
@@ -53,7 +51,7 @@ def main(argv):
         rows = kinds(precision, turns)
         for (name, shape), (number, seconds, operations) in sorted(rows.items(), key=lambda row: -row[1][1]):
             rate = operations / seconds / 1e9
-            share = rate * (WINOGRAD_SHARES[precision] if name == WINOGRAD else 1) / limit
+            share = rate * (WINOGRAD_SHARE if name == WINOGRAD else 1) / limit
             print('%8.1f ms %3d x %-12s %-28s %s' % (
                 1e3 * seconds, number, name, shape,
                 '%5.0f GOPS, %3.0f %%' % (rate, 100 * share) if operations else ''))

@@ -122,8 +122,7 @@ def balanced(layers, largest):
 
     All channels of a map have one scale, so a channel of small values would have few of its integers. A convolution,
     an addition and ReLU pass a positive factor on. So each channel is multiplied by one in the convolutions that write
-    it, and divided by it in those that read it ("cross-layer equalization", Nagel et al., ICCV 2019). That makes up for
-    what Winograd's algorithm costs.
+    it, and divided by it in those that read it ("cross-layer equalization", Nagel et al., ICCV 2019).
 
     largest: the list that `calibrate` returns.
     """
@@ -132,7 +131,7 @@ def balanced(layers, largest):
     shares = [each / each.max() for each in (*reads[1::2], before_middle, before_up1)]
     stream = gains(np.max(shares, axis=0), 0.5)
     # A channel of up1 and of up2 is four before its shuffle; `largest` counts those of up2 before it.
-    after_up1, after_up2 = gains(before_up2, 0.75), gains(before_out.reshape(-1, 4).max(axis=1), 1.0)
+    after_up1, after_up2 = gains(before_up2, 0.5), gains(before_out.reshape(-1, 4).max(axis=1), 1.0)
     result = layers._replace(
         first=outputs_scaled(layers.first, stream),
         blocks=[(inputs_scaled(first, stream), outputs_scaled(second, stream)) for first, second in layers.blocks],
@@ -147,8 +146,7 @@ def balanced(layers, largest):
 def gains(largest, share):
     """The factor of each channel, [C] -> [C]: this share of the way, in decibels, to the size of the largest one.
 
-    The rest is left for values beyond the calibration's. With the whole factor so many of these are cut off in front of
-    up1 that photographs need fp32, and in front of up2 that areas of high contrast lose up to 8 dB.
+    The rest is left for values beyond the calibration's: with the whole factor many more photographs would need fp32.
     """
     return (largest.max() / largest.clip(largest.max() / LARGEST_RATIO)) ** share
 
@@ -167,9 +165,9 @@ def inputs_scaled(layer, gain):
 
 # Values beyond the largest of the calibration are cut off: of most photographs so few that nobody sees it, of a pixel
 # pattern so many that the picture is ruined. If more than this share is cut off in some area, the picture needs fp32.
-# Measured with photo and srgan of pretrained/: in all of 148 cases a photograph, in full detail or reduced by three,
-# stays below 2e-4. The worst area of 160 x 160 pixels, a spot of light in coffee.png, has 35 dB, and the worst one of
-# another photograph 43 dB. tests/test_no_photographs.py has other pictures.
+# Measured with photo and srgan of pretrained/: in 147 of 148 cases a photograph, in full detail or reduced by three, stays
+# below 2e-4. The worst area of 160 x 160 pixels, a spot of light in coffee.png, has 38 dB, and the worst one of another
+# photograph 42 dB. tests/test_no_photographs.py has other pictures.
 CUT_OFF = 2e-4
 # Every SAMPLE-th pixel in each direction is looked at, a number that has nothing to do with the periods of most
 # patterns. AREA: the side of an area in such pixels.
@@ -270,8 +268,7 @@ class Int8Network:
     """G in int8, in two parts as fp32.Fp32Network. The first pixel shuffle lies between them and moves bytes."""
 
     precision = 'int8'
-    # Small enough for the processor's cache.
-    tail_pixels = 2 ** 14
+    tail_pixels = 2 ** 16
     # The features leave run_body after that shuffle.
     features_scale = 2
 

@@ -1,9 +1,8 @@
-"""Winograd's algorithm for 3 x 3 convolutions: the same sums with fewer multiplications.
+"""Winograd's algorithm for 3 x 3 convolutions: the same sums with a quarter of the multiplications.
 
-oneDNN has it on CPUs with AVX-512 (Lavin and Gray, CVPR 2016), but Paddle never asks for it. In float32, forwards and
-backwards, F(4 x 4, 3 x 3) has a quarter of the multiplications; measured, these convolutions then take half of the
-time, and an enlarged picture differs by 1e-6 from that of direct convolutions. In int8, forwards and for uint8 maps,
-F(2 x 2, 3 x 3) has four ninths, but keeps two bits less of the map; see `wanted`.
+oneDNN has it for float32 on CPUs with AVX-512, forwards and backwards, as F(4 x 4, 3 x 3) of Lavin and Gray (CVPR
+2016), but Paddle never asks for it. Measured, these convolutions then take half of the time, and an enlarged picture
+differs by 1e-6 from that of direct convolutions.
 """
 import ctypes
 import functools
@@ -25,7 +24,6 @@ SUCCESS = 0
 CPU = 1
 WINOGRAD = 2
 FLOAT32 = 3
-INT8 = 5
 
 # oneDNN's memory layouts keep up to this many channels together, as a block.
 BLOCK = 16
@@ -39,7 +37,7 @@ class MemoryDescriptor(ctypes.Structure):
 
 @functools.lru_cache(maxsize=None)
 def enable():
-    """Have Paddle use Winograd's algorithm from now on, for each `wanted` convolution for which oneDNN has it.
+    """Have Paddle use Winograd's algorithm from now on, for each float32 convolution for which oneDNN has it.
 
     Paddle calls oneDNN's functions by a table of their addresses. There, functions that first ask for Winograd's
     algorithm take the place of those of DESCRIBE. Returns these functions, which live as long as the process; none if
@@ -64,7 +62,9 @@ def enable():
     def winograd_first(describe, position):
         def function(*arguments):
             weights = MemoryDescriptor.from_address(arguments[position + 2])
-            if wanted(weights):
+            # Only whole blocks: smaller ones are filled up, and Paddle's operations behind count the filling in. The
+            # gradients of biases are then 7 % off.
+            if weights.data_type == FLOAT32 and not any(channels % BLOCK for channels in weights.dims[:2]):
                 status = describe(*arguments[:position], WINOGRAD, *arguments[position + 1:])
                 if status == SUCCESS and implemented(arguments[0]):
                     return SUCCESS
@@ -85,17 +85,6 @@ def enable():
             and signal.getsignal(signal.SIGINT) is signal.default_int_handler):
         signal.signal(signal.SIGINT, functools.partial(interrupt, codes))
     return functions
-
-
-def wanted(weights):
-    """Whether a convolution with these weights, a MemoryDescriptor, is to be computed by Winograd's algorithm."""
-    outputs, inputs = weights.dims[:2]
-    if weights.data_type == INT8:
-        # The algorithm rewrites the inputs and saves on each output, so with as many outputs as inputs it gains little.
-        return outputs > inputs
-    # Only whole blocks: smaller ones are filled up, and Paddle's operations behind count the filling in. The gradients
-    # of biases are then 7 % off.
-    return weights.data_type == FLOAT32 and outputs % BLOCK == inputs % BLOCK == 0
 
 
 def interrupt(codes, number, frame):

@@ -1,6 +1,5 @@
 """The inference graphs against the network as it was trained, and what Paddle and oneDNN do wrongly in between."""
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -8,7 +7,6 @@ import sys
 import numpy as np
 import pytest
 from conftest import ROOT, megabytes, photograph
-from PIL import Image
 
 import srgan_g
 from cli.command import UsageError
@@ -356,17 +354,6 @@ class TestInt8:
         assert np.ptp(of_channel[0]) > 0.1 * of_channel[0].max() and np.allclose(of_channel[1], of_channel[0].max())
         spreads = [np.ptp([each / each.max() for each in maps[1:-3:2]]) for maps in (largest, rescaled)]
         assert spreads[1] < spreads[0]
-
-    @needs_int8
-    def test_the_large_convolution_is_by_winograds_algorithm_and_no_other(self, tmp_path):
-        """Of an odd piece, the others would be other numbers than of the whole picture."""
-        Image.fromarray(photograph(20, 30, 0)).save(str(tmp_path / 'a.png'))
-        command = ['upscale.py', str(tmp_path / 'a.png'), '--model', 'srgan', '--precision', 'int8']
-        told = subprocess.run([sys.executable, *command], cwd=ROOT, check=True, stdout=subprocess.PIPE,
-                              universal_newlines=True, env=dict(os.environ, DNNL_VERBOSE='1')).stdout
-        winograd = re.findall(r'exec,cpu,convolution,jit_int8_wino:.*mb1_(ic\d+oc\d+_ih\d+)', told)
-        assert set(winograd) == {'ic64oc256_ih40'}
-        assert len(re.findall(r'exec,cpu,convolution,jit_int8:', told)) > 2 * srgan_g.RESIDUAL_BLOCKS
 
     @needs_int8
     def test_trained_network_loses_nothing_that_is_seen(self, srresnet):

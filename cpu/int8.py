@@ -165,9 +165,9 @@ def inputs_scaled(layer, gain):
 
 # Values beyond the largest of the calibration are cut off: of most photographs so few that nobody sees it, of a pixel
 # pattern so many that the picture is ruined. If more than this share is cut off in some area, the picture needs fp32.
-# Measured with photo and srgan of pretrained/: in 147 of 148 cases a photograph, in full detail or reduced by three, stays
-# below 2e-4. The worst area of 160 x 160 pixels, a spot of light in coffee.png, has 38 dB, and the worst one of another
-# photograph 42 dB. tests/test_no_photographs.py has other pictures.
+# Measured with photo and srgan of pretrained/: in 147 of 148 cases a photograph, in full detail or reduced by three,
+# stays below 2e-4. The worst area of 160 x 160 pixels, a spot of light in coffee.png, has 38 dB, and the worst one of
+# another photograph 42 dB. tests/test_no_photographs.py has other pictures.
 CUT_OFF = 2e-4
 # Every SAMPLE-th pixel in each direction is looked at, a number that has nothing to do with the periods of most
 # patterns. AREA: the side of an area in such pixels.

@@ -92,7 +92,6 @@ def d_step(startup, crop_size, objective, moving_statistics, adam):
     with fluid.program_guard(program, startup):
         t_image, t_target_image = picture_pair(crop_size)
         fake = SRGAN_g(t_image, frozen=True, moving_statistics=moving_statistics)
-        fake.stop_gradient = True
         maps = [feature_maps(image, discriminator.maps) for image in (t_target_image, fake)]
         verdicts = judge(discriminator, (t_target_image, fake), maps)
         losses = d_losses(discriminator.loss, verdicts, objective.label_smoothing)
@@ -155,6 +154,7 @@ def minimize(loss, name, adam):
     """
     if adam.on_cpu:
         for_cpu(fluid.default_main_program())
+    stop_gradients(fluid.default_main_program())
     learning_rate = fl.create_global_var([1], 0.0, 'float32', persistable=True, name=RATES[name])
     clip = fluid.clip.GradientClipByGlobalNorm(adam.clip_gradients) if adam.clip_gradients else None
     optimizer = fluid.optimizer.Adam(learning_rate, beta1=BETA1, name=name, grad_clip=clip)
@@ -163,6 +163,21 @@ def minimize(loss, name, adam):
     if adam.distribution:
         optimizer = adam.distribution(optimizer)
     optimizer.minimize(loss)
+
+
+def stop_gradients(program):
+    """Have `minimize` compute only the gradients that lead to trained variables.
+
+    Paddle computes gradients of frozen weights and of feeds too, and then does not use them: it would go back through
+    all of VGG19 to the real picture, and in D's program to both pictures and through G.
+    """
+    block = program.global_block()
+    for parameter in block.all_parameters():
+        parameter.stop_gradient = not parameter.trainable
+    for op in block.ops:
+        if op.input_arg_names and all(block.var(name).stop_gradient for name in op.input_arg_names):
+            for name in op.output_arg_names:
+                block.var(name).stop_gradient = True
 
 
 def in_16_bits(optimizer):

@@ -66,7 +66,9 @@ def SRGAN_d_features(maps, frozen=False):
     logits = []
     for name, features in maps.items():
         mean_square = fluid.layers.reduce_mean(fluid.layers.square(features), 1, keep_dim=True)
-        net = fluid.layers.elementwise_mul(features, fluid.layers.rsqrt(mean_square + 1e-2))
+        # Expanded, because Paddle's own broadcast over channels is slow.
+        factor = fluid.layers.expand(fluid.layers.rsqrt(mean_square + 1e-2), [1, features.shape[1], 1, 1])
+        net = fluid.layers.elementwise_mul(features, factor)
         for i, size in enumerate((3, 1, 3)):
             std = math.sqrt(2.0 / (net.shape[1] * size ** 2))
             net = lrelu(conv2d(net, FILTERS, size, '%s/conv%d' % (name, i), std, frozen=frozen))

@@ -454,6 +454,15 @@ def test_the_rewrites_for_the_cpu_change_no_number(name, tiny):
         assert np.allclose(after[variable], before[variable], rtol=1e-3, atol=1e-5 * largest), variable
 
 
+@pytest.mark.parametrize('discriminator', sorted(srgan_d.DISCRIMINATORS))
+def test_the_programs_compute_no_gradient_that_nothing_reads(discriminator, tiny):
+    objective = Objective('directions', 0.2, {'phase_weight': 1.0, 'colour_weight': 1.0}, 0.1, discriminator)
+    for step in programs.build(CROP, objective, 0, programs.AdamOptions(on_cpu=False))[1:4]:
+        operations = step.program.global_block().ops
+        gradients = {name for op in operations for name in op.output_arg_names if '@GRAD' in name}
+        assert gradients and gradients <= {name for op in operations for name in op.input_arg_names}
+
+
 @pytest.mark.parametrize('size', [1, 2, 3, 4])
 @pytest.mark.parametrize('kernel', [3, 4])
 def test_a_convolution_as_matrix_product_is_the_convolution(size, kernel):

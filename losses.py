@@ -4,14 +4,22 @@ To add a weighted loss, add one entry to PICTURE_LOSSES; its option, its column 
 """
 import collections
 
+import numpy as np
+
 from cli.paddle_setup import fluid
 from data_utils import SCALE
+from measuring.metrics import LUMA_WEIGHTS
 
 fl = fluid.layers
 
 # Sides of the windows of phase_loss, in low-resolution pixels, and of colour_loss, in pixels.
 PHASE_WINDOW = 12
 COLOUR_WINDOW = 16
+# The side of the squares of spectrum_loss, in pixels, and over how many squares a side it takes the mean of the power.
+SQUARE = 8
+SQUARES = 3
+# Power below that of a grey level of 255 counts as none, in [-1, 1].
+NO_POWER = (2 / 255) ** 2
 
 
 # Distances of two feature maps [N, C, H, W] -> a scalar: VGG19's map of G's picture, and its map of the real picture
@@ -96,6 +104,31 @@ def colour_loss(fake, target):
     return fl.reduce_mean(fl.square(fl.pool2d(fake - target, window, 'avg', window)))
 
 
+def spectrum_loss(fake, target):
+    """A penalty on textures that the real picture does not have at this place: pictures [N, 3, H, W] -> a scalar.
+
+    The adversarial loss asks for texture everywhere, and G weaves some into smooth skin and sky. This is the mean
+    square of how far the logarithm of luma's power in G's picture exceeds that in the real one, at each place and
+    frequency. A texture that is weaker than the real one, or moved a little, costs nothing.
+    """
+    return fl.reduce_mean(fl.square(fl.relu(log_power(fake) - log_power(target))))
+
+
+def log_power(image):
+    """The logarithm of luma's power at each frequency, local means: [N, 3, H, W] -> [N, SQUARE ** 2 - 1, h, w].
+
+    The frequencies are those of the discrete cosine transform of a square, without its mean. The squares overlap.
+    """
+    cosines = np.cos(np.pi / SQUARE * np.outer(np.arange(SQUARE), np.arange(SQUARE) + 0.5)) * (2 / SQUARE) ** 0.5
+    cosines[0] /= 2 ** 0.5
+    transform = np.kron(cosines, cosines)[1:].astype(np.float32)
+    height, width = [(size - SQUARE) // (SQUARE // 2) + 1 for size in image.shape[2:]]
+    luma = fl.reduce_sum(fl.elementwise_mul(image, fl.assign(LUMA_WEIGHTS.astype(np.float32)), axis=1), 1, keep_dim=True)
+    frequencies = fl.matmul(fl.assign(transform), fl.unfold(luma, SQUARE, SQUARE // 2))
+    power = fl.reshape(fl.square(frequencies), [-1, SQUARE ** 2 - 1, height, width])
+    return fl.log(fl.pool2d(power, min(SQUARES, height, width), 'avg', SQUARES) + NO_POWER)
+
+
 # column: the loss's name in the log; weight: the setting with its weight, 0 in every recipe that does not set it; loss:
 # a function of G's picture and the real picture, [N, 3, H, W] in [-1, 1] -> a scalar; help: the text of the option;
 # label: the name of the curve.
@@ -106,6 +139,8 @@ PICTURE_LOSSES = (
                 "weight in G's loss of a penalty on patterns that repeat every 4 pixels", 'dots'),
     PictureLoss('l_g_colour', 'colour_weight', colour_loss,
                 "weight in G's loss of a penalty on areas of another colour", 'colours'),
+    PictureLoss('l_g_spectrum', 'spectrum_weight', spectrum_loss,
+                "weight in G's loss of a penalty on textures where the real picture has none", 'textures'),
 )
 
 

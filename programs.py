@@ -152,9 +152,9 @@ def minimize(loss, name, adam):
     The caller sets the learning rates' variables. Paddle's own schedules in two programs would share a step counter and
     so run at double speed.
     """
+    stop_gradients(fluid.default_main_program())
     if adam.on_cpu:
         for_cpu(fluid.default_main_program())
-    stop_gradients(fluid.default_main_program())
     learning_rate = fl.create_global_var([1], 0.0, 'float32', persistable=True, name=RATES[name])
     clip = fluid.clip.GradientClipByGlobalNorm(adam.clip_gradients) if adam.clip_gradients else None
     optimizer = fluid.optimizer.Adam(learning_rate, beta1=BETA1, name=name, grad_clip=clip)
@@ -168,14 +168,14 @@ def minimize(loss, name, adam):
 def stop_gradients(program):
     """Have `minimize` compute only the gradients that lead to trained variables.
 
-    Paddle computes gradients of frozen weights and of feeds too, and then does not use them: it would go back through
-    all of VGG19 to the real picture, and in D's program to both pictures and through G.
+    Paddle computes gradients of frozen weights, constants and feeds too, and then does not use them: it would go back
+    through all of VGG19 to the real picture, and in D's program to both pictures and through G.
     """
     block = program.global_block()
     for parameter in block.all_parameters():
         parameter.stop_gradient = not parameter.trainable
     for op in block.ops:
-        if op.input_arg_names and all(block.var(name).stop_gradient for name in op.input_arg_names):
+        if all(block.var(name).stop_gradient for name in op.input_arg_names):
             for name in op.output_arg_names:
                 block.var(name).stop_gradient = True
 

@@ -34,6 +34,7 @@ def main(argv):
     settings, changed = run_settings.parse_settings(argv)
     set_threads(settings.threads)
     missing = run_settings.choose_auto(settings)
+    run_settings.check_batch(settings)
     if settings.role == 'pserver':
         return cluster.serve(settings, load_state(settings)[1])
     # If there are several trainers, only the first writes files and prints what concerns all of them.

@@ -71,7 +71,6 @@ def normalize_imagenet(input):
     """
     scale = fluid.layers.assign(0.5 / STD)
     shift = fluid.layers.assign((0.5 - MEAN) / STD)
-    scale.stop_gradient = shift.stop_gradient = True
     return fluid.layers.elementwise_add(fluid.layers.elementwise_mul(input, scale, axis=1), shift, axis=1)
 
 

@@ -2,6 +2,7 @@
 import re
 
 import article
+import cv2
 import numpy as np
 import pytest
 import tiny_vgg
@@ -456,7 +457,7 @@ def test_the_rewrites_for_the_cpu_change_no_number(name, tiny):
 
 @pytest.mark.parametrize('discriminator', sorted(srgan_d.DISCRIMINATORS))
 def test_the_programs_compute_no_gradient_that_nothing_reads(discriminator, tiny):
-    objective = Objective('directions', 0.2, {'phase_weight': 1.0, 'colour_weight': 1.0}, 0.1, discriminator)
+    objective = Objective('directions', 0.2, {loss.weight: 1.0 for loss in losses.PICTURE_LOSSES}, 0.1, discriminator)
     for step in programs.build(CROP, objective, 0, programs.AdamOptions(on_cpu=False))[1:4]:
         operations = step.program.global_block().ops
         gradients = {name for op in operations for name in op.output_arg_names if '@GRAD' in name}
@@ -607,7 +608,27 @@ def test_the_penalty_on_colours_sees_areas_alone():
     assert computed(losses.colour_loss, tinted, target) == pytest.approx(0.01 / 3, rel=1e-3)
 
 
-@pytest.mark.parametrize('loss, left', zip(losses.PICTURE_LOSSES, (0.5, 0.9)))
+def test_the_penalty_on_spectra_sees_textures_that_are_not_there_alone():
+    fake, target = noisy_pictures()
+    excess = np.maximum(log_power(fake) - log_power(target), 0)
+    assert computed(losses.spectrum_loss, fake, target) == pytest.approx(np.mean(excess ** 2), rel=1e-3)
+    rng = np.random.RandomState(1)
+    smooth = np.zeros((1, 96, 96, 3), np.float32)
+    textured, faint = [smooth + np.float32(rng.normal(0, size, (1, 96, 96, 1))) for size in (0.1, 0.02)]
+    assert computed(losses.spectrum_loss, smooth, textured) == 0
+    assert computed(losses.spectrum_loss, faint, textured) < 1e-3 < 1 < computed(losses.spectrum_loss, faint, smooth)
+
+
+def log_power(pictures):
+    """As losses.log_power, by OpenCV: [N, 48, 48, 3] -> [N, 3, 3, 63]."""
+    grey = (pictures @ np.array([65.481, 128.553, 24.966]) / 255).astype(np.float32)
+    starts = range(0, 41, 4)
+    power = np.array([[[cv2.dct(image[y:y + 8, x:x + 8]) ** 2 for x in starts] for y in starts] for image in grey])
+    means = power[:, :9, :9].reshape(2, 3, 3, 3, 3, 8, 8).mean((2, 4))
+    return np.log(means.reshape(2, 3, 3, 64)[..., 1:] + (2 / 255) ** 2)
+
+
+@pytest.mark.parametrize('loss, left', zip(losses.PICTURE_LOSSES, (0.5, 0.9, 0.9)))
 def test_a_penalty_is_a_part_of_gs_loss(tiny, loss, left):
     """With its weight, and after eight steps at most the share `left` of it is left."""
     plain, held, feed = World(), World(picture_weights={loss.weight: 3000.0}), feed_of()

@@ -340,7 +340,7 @@ def test_a_damaged_state_is_refused(run, data, tmp_path):
 def test_the_articles_d_alone_needs_two_pictures_in_a_batch(discriminator):
     settings, _ = run_settings.parse_settings(['--batch-size', '1', '--discriminator', discriminator])
     with pytest.raises(UsageError) if discriminator == 'article' else contextlib.nullcontext():
-        run_settings.choose_auto(settings)
+        run_settings.check_batch(settings)
 
 
 @pytest.mark.parametrize('arguments, words', [

@@ -190,23 +190,29 @@ def check_cluster(settings):
 def choose_auto(settings):
     """Choose the settings that are auto: the recipe's, if VGG19's weights are there or not needed.
 
-    -> a line for the user on what is not the recipe's, else None. Raises UsageError if the batch is too small for D.
+    -> a line for the user on what is not the recipe's, else None.
     """
     recipe = RECIPES[settings.recipe]
     wanted = {name: recipe[name] for name in AUTO if getattr(settings, name) == 'auto'}
     missing = not vgg19_sources.find(settings.vgg)
     replaced = {name: value for name, value in wanted.items() if missing and needs_vgg19(name, value)}
     vars(settings).update({**wanted, **{name: AUTO[name] for name in replaced}})
-    # The article's D reduces a crop 256 times, by eight halvings. If its last batch normalisation has one value of a
-    # real picture and one of a generated one, both become 1 and -1, whatever D does.
-    values = settings.batch_size // settings.trainers * math.ceil(settings.crop_size / 256) ** 2
-    if settings.n_epoch and settings.discriminator == 'article' and values < 2:
-        raise UsageError('--batch-size %d with crops of up to 256 pixels leaves D only one value of each kind to '
-                         'normalise; use --batch-size %d or more' % (settings.batch_size, 2 * settings.trainers))
     if replaced:
         return '%s: pretrained/ has no weights of VGG19; `python vgg19.py --fetch` gets them' % ', '.join(
             "%s is %s and not the recipe's %s" % (name, AUTO[name], value) for name, value in replaced.items())
     return None
+
+
+def check_batch(settings):
+    """Check that the batch is large enough for the chosen D. Raises UsageError.
+
+    The article's D reduces a crop 256 times, by eight halvings. If its last batch normalisation has one value of a real
+    picture and one of a generated one, both become 1 and -1, whatever D does.
+    """
+    values = settings.batch_size // settings.trainers * math.ceil(settings.crop_size / 256) ** 2
+    if settings.n_epoch and settings.discriminator == 'article' and values < 2:
+        raise UsageError('--batch-size %d with crops of up to 256 pixels leaves D only one value of each kind to '
+                         'normalise; use --batch-size %d or more' % (settings.batch_size, 2 * settings.trainers))
 
 
 def needs_vgg19(name, value):

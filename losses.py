@@ -8,7 +8,6 @@ import numpy as np
 
 from cli.paddle_setup import fluid
 from data_utils import SCALE
-from measuring.metrics import LUMA_WEIGHTS
 
 fl = fluid.layers
 
@@ -18,6 +17,7 @@ COLOUR_WINDOW = 16
 # The side of the squares of spectrum_loss, in pixels, and over how many squares a side it takes the mean of the power.
 SQUARE = 8
 SQUARES = 3
+LUMA = np.float32([0.299, 0.587, 0.114])
 # Power below that of a grey level of 255 counts as none, in [-1, 1].
 NO_POWER = (2 / 255) ** 2
 
@@ -123,7 +123,7 @@ def log_power(image):
     cosines[0] /= 2 ** 0.5
     transform = np.kron(cosines, cosines)[1:].astype(np.float32)
     height, width = [(size - SQUARE) // (SQUARE // 2) + 1 for size in image.shape[2:]]
-    luma = fl.reduce_sum(fl.elementwise_mul(image, fl.assign(LUMA_WEIGHTS.astype(np.float32)), axis=1), 1, keep_dim=True)
+    luma = fl.reduce_sum(fl.elementwise_mul(image, fl.assign(LUMA), axis=1), 1, keep_dim=True)
     frequencies = fl.matmul(fl.assign(transform), fl.unfold(luma, SQUARE, SQUARE // 2))
     power = fl.reshape(fl.square(frequencies), [-1, SQUARE ** 2 - 1, height, width])
     return fl.log(fl.pool2d(power, min(SQUARES, height, width), 'avg', SQUARES) + NO_POWER)

@@ -16,23 +16,24 @@ RECIPES = {
     'demo': dict(
         init_g='srresnet',               # a trained G, so that the time goes into the adversarial stage
         crop_size=96,                    # the paper's
-        batch_size=2,                    # few, so that an update takes about a second
+        batch_size=2,                    # few, so that an update takes less than a second
         epoch_updates=20,                # so that a line appears every few seconds
         augment=True,                    # eight photographs are few
         lr_resize='bicubic',             # as pretrained/srresnet was trained
         n_epoch_init=3,                  # few, because that G is already trained
         learning_rate_init=1e-4,         # the paper's
         schedule_init='cosine',          # lets the rate fall to zero, however short the stage is
-        n_epoch=13,                      # as many as take minutes
+        n_epoch=20,                      # as many as take minutes
         learning_rate=2e-4,              # as high as training stays steady: few updates must do
         schedule='cosine',               # as above
         warm_up=20,                      # D must have learnt something before G follows it
         content_loss='directions',       # lets textures return within few updates
         discriminator='features',        # learns within few updates
-        adversarial_weight=0.2,          # about as much as the content loss
+        adversarial_weight=0.3,          # somewhat more than the content loss
         label_smoothing=0.1,             # keeps D from becoming sure, and its force within bounds
-        phase_weight=9000.0,             # keeps dots down
-        ema=0.9,                         # evens out what single updates do to a picture
+        phase_weight=1000.0,             # keeps dots down; more would hold textures back
+        spectrum_weight=2.0,             # keeps smooth walls and skin smooth
+        ema=0.95,                        # evens out what single updates do to a picture
         moving_statistics=True),         # srresnet's statistics are right already
     # The demo, but with a new G.
     'scratch': dict(
@@ -121,7 +122,8 @@ RECIPES['photo'] = dict(
     n_epoch=10,
     adversarial_weight=0.3,              # the content loss is more than twice that of clean pictures
     phase_weight=3000.0,                 # more would hold textures back, whose places are uncertain
-    colour_weight=500.0)                 # keeps skin and sky from being tinted
+    colour_weight=500.0,                 # keeps skin and sky from being tinted
+    spectrum_weight=2.0)                 # keeps them smooth
 # What a recipe that does not name them has: nothing of them.
 OFF = {'degrade': 'none', 'warm_up': 0, 'label_smoothing': 0.0, 'ema': 0.0,
        **{loss.weight: 0.0 for loss in PICTURE_LOSSES}}

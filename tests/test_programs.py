@@ -621,7 +621,7 @@ def test_the_penalty_on_spectra_sees_textures_that_are_not_there_alone():
 
 def log_power(pictures):
     """As losses.log_power, by OpenCV: [N, 48, 48, 3] -> [N, 3, 3, 63]."""
-    grey = (pictures @ np.array([65.481, 128.553, 24.966]) / 255).astype(np.float32)
+    grey = pictures @ np.float32([0.299, 0.587, 0.114])
     starts = range(0, 41, 4)
     power = np.array([[[cv2.dct(image[y:y + 8, x:x + 8]) ** 2 for x in starts] for y in starts] for image in grey])
     means = power[:, :9, :9].reshape(2, 3, 3, 3, 3, 8, 8).mean((2, 4))

@@ -169,6 +169,16 @@ def test_a_picture_without_its_partner_is_named_and_left_out(folder, tell):
     assert list(scores['models']['bicubic']['pictures']) == ['b'] and len(scores['left_out']) == 2
 
 
+def test_pictures_of_other_kinds_are_named_and_left_out(folder, tell):
+    write(folder / 'data' / 'c.png', np.zeros((40, 48, 3), np.uint8))
+    for name in ('a.HEIC', 'b.gif'):
+        (folder / 'data' / name).write_bytes(b'any')
+    code, out, err = tell('--data', 'data', '--model', 'bicubic')
+    assert code == 1 and 'mean of 1' in out
+    assert [line.split(': ')[1] for line in err] == [
+        'data/a.HEIC', 'data/b.gif', '2 of 3 pictures left out of the mean']
+
+
 def test_a_name_takes_a_picture_for_low_resolution_only_where_it_ends_in_lr(folder, tell):
     for name in ('a', 'b_LR', 'c_LR_d'):
         write(folder / 'data' / (name + '.png'), photograph(40, 48, 1))

@@ -147,7 +147,8 @@ def find_pairs(folder):
     """Find the pictures to measure in a folder -> (pairs, left_out).
 
     pairs: [Pair(name, path of HR, path of LR), ...]. If no picture has an LR partner, lr is None in every Pair.
-    left_out: a line for each picture that lacks its partner or is of another kind. Raises UsageError if there is no HR picture.
+    left_out: a line for each picture that lacks its partner or is of another kind.
+    Raises UsageError if there is no HR picture.
     """
     inside = list_images(folder)
     root, beside = surroundings(folder)

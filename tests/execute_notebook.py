@@ -1,4 +1,6 @@
 """Execute main.ipynb from top to bottom in a home like AI Studio's, and keep its outputs: `make notebook`."""
+import base64
+import io
 import os
 import shutil
 import subprocess
@@ -8,6 +10,7 @@ import zipfile
 
 import nbformat
 from nbclient import NotebookClient
+from PIL import Image
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 NOTEBOOK = os.path.join(ROOT, 'main.ipynb')
@@ -43,7 +46,17 @@ def execute(home, options=''):
             # Without what a bar wrote until it took itself away.
             cell.outputs = [output for output in cell.outputs
                             if output.get('name') != 'stderr' or not output.text.startswith('\r')]
+            for output in cell.outputs:
+                if 'image/png' in output.get('data', {}):
+                    output.data['image/png'] = smaller(output.data['image/png'])
     return notebook
+
+
+def smaller(png):
+    """A figure in base64, without its alpha channel, which is opaque, and compressed as far as PNG can be."""
+    file = io.BytesIO()
+    Image.open(io.BytesIO(base64.b64decode(png))).convert('RGB').save(file, 'PNG', optimize=True)
+    return base64.b64encode(file.getvalue()).decode()
 
 
 def main():

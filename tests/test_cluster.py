@@ -244,5 +244,5 @@ def test_a_mistake_is_one_line(arguments, words):
     from training import settings
     with pytest.raises(settings.UsageError) as error:
         parsed, _ = settings.parse_settings(RUN + arguments)
-        settings.choose_auto(parsed)
+        settings.check_batch(parsed)
     assert all(word in str(error.value) for word in words), error.value

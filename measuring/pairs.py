@@ -12,7 +12,7 @@ import numpy as np
 
 from cli.command import UsageError
 from data_utils import SCALE, bicubic_resize, list_images, read_image
-from reading.folders import EXTENSIONS, OTHERS, walk
+from reading.folders import EXTENSIONS, pictures_of_other_kinds
 from reading.picture_file import UnreadableImage, read_size
 
 # The smallest side that is measured: what LPIPS needs, as a multiple of SCALE. It holds without --lpips too, so that
@@ -164,7 +164,7 @@ def find_pairs(folder):
     left_out += ['%s: no high-resolution partner' % path for path in inside
                  if path in names.lows and path not in known and names.marks[path].scale in (None, SCALE)]
     left_out += ['%s: pictures of this kind are not measured; convert it to PNG' % path
-                 for path in walk(folder) if path.lower().endswith(OTHERS + ('.gif',))]
+                 for path in pictures_of_other_kinds(folder)]
 
     relative = {path: os.path.relpath(path, folder).replace(os.sep, '/') for path in paired}
     shown = {path: re.sub('_HR$', '', os.path.splitext(relative[path])[0]) for path in paired}

@@ -32,3 +32,8 @@ def walk(folder):
                 if not name.startswith('.') and (os.path.isfile(path) or not os.path.exists(path)):
                     yield path
         waiting += links
+
+
+def pictures_of_other_kinds(folder):
+    """The paths of the pictures in a folder that neither training nor measuring takes: OTHERS, and .gif."""
+    return [path for path in walk(folder) if path.lower().endswith(OTHERS + ('.gif',))]

@@ -9,7 +9,7 @@ import PIL
 from cli.command import UsageError
 from data_utils import EMBEDDED, EMBEDDED_SAMPLE, SCALE, embedded, list_images, read_image
 from measuring.pairs import Names, marks_of, partners_in
-from reading.folders import OTHERS, walk
+from reading.folders import pictures_of_other_kinds
 from reading.picture_file import UnreadableImage, read_size
 from storage.files import replace_text
 from training.degradation import DEGRADATIONS
@@ -109,7 +109,7 @@ def leave_out_others(folders, sides, warn):
         known = {path: sides[path] for path in paths if isinstance(sides.get(path), int)}
         names = Names(marks_of(known, folder), known)
         low += names.lows if names.originals else []
-        other += [path for path in walk(folder) if path.lower().endswith(OTHERS + ('.gif',))]
+        other += pictures_of_other_kinds(folder)
     for path in low:
         sides.pop(path, None)
     for paths, what in ((low, 'low-resolution pictures, beside originals,'), (other, 'files of other kinds')):

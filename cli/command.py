@@ -73,9 +73,9 @@ def run(main, argv=None):
 
 
 def complain(message, exit_code):
-    """Print an error message; return exit_code."""
+    """Print an error message, in which line breaks, such as in the name of a file, are escaped; return exit_code."""
     sys.stdout.flush()
-    print('error: %s' % message, file=sys.stderr)
+    print('error: %s' % str(message).replace('\r', r'\r').replace('\n', r'\n'), file=sys.stderr)
     return exit_code
 
 

@@ -37,3 +37,8 @@ def test_a_name_that_is_no_text_is_escaped_on_the_line():
         done = subprocess.run([sys.executable, '-c', code], stdout=subprocess.PIPE, cwd=ROOT,
                               env={**os.environ, 'PYTHONPATH': ROOT, 'PYTHONIOENCODING': encoding})
         assert (done.returncode, done.stdout.decode().strip()) == (0, shown)
+
+
+def test_a_line_break_in_a_name_leaves_the_error_one_line():
+    done = subprocess.run([sys.executable, 'upscale.py', 'no\nsuch\r.png'], cwd=ROOT, stderr=subprocess.PIPE)
+    assert done.returncode == 2 and done.stderr.startswith(b'error: no\\nsuch\\r.png') and done.stderr.count(b'\n') == 1

@@ -33,18 +33,21 @@ def main(argv):
 def unpack_all(folder, output):
     """Unpack every archive below `folder` -> the folders in `output` that hold their pictures.
 
-    Folders that were unpacked before are left as they are. Raises UsageError if an archive cannot be read, RunError if
-    the disk has no room for it.
+    Folders that were unpacked before are left as they are. Raises UsageError if an archive cannot be read or two would
+    have one folder, RunError if the disk has no room for it.
     """
-    folders = []
+    archives = {}
     for path in walk(folder):
         name = os.path.basename(path)
         suffix = max((suffix for suffix in SUFFIXES if name.lower().endswith(suffix)), key=len, default=None)
         if suffix:
             parts = os.path.relpath(path[:-len(suffix)], folder).split(os.sep)
-            folders.append(os.path.join(output, '_'.join(parts)))
-            unpack(path, folders[-1])
-    return folders
+            target = os.path.join(output, '_'.join(parts))
+            if archives.setdefault(target, path) != path:
+                raise UsageError('%s and %s would both become %s; rename one' % (archives[target], path, target))
+    for target, path in archives.items():
+        unpack(path, target)
+    return list(archives)
 
 
 def unpack(path, folder):

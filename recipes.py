@@ -156,7 +156,8 @@ OPTIONS = {
                action='append', nargs='+', metavar=('DIR', 'N')),
         option('data_lr', None, 'folder with the low-resolution pictures of --data, each a quarter of its original, '
                'to train on in place of reduced crops', metavar='DIR'),
-        option('seed', 0, 'determines initial weights, crops and their order', type=natural, metavar='N'),
+        option('seed', 0, 'determines initial weights, crops and their order', metavar='N',
+               type=number(int, 0, 'a whole number from 0 to 4294967295', below=2 ** 32)),
         option('models', 'models', 'folder for networks and training state', metavar='DIR'),
         option('output', 'output', 'folder for samples, log and curves', metavar='DIR'),
         option('save_every', 10, 'sample and save every N epochs', type=positive, metavar='N'),

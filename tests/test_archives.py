@@ -79,6 +79,12 @@ def test_a_second_time_unpacks_nothing(unpack, datasets):
     assert kept.read_bytes() == b'mine'
 
 
+def test_two_archives_for_one_folder_are_named_and_not_unpacked(run, datasets):
+    (datasets / 'data' / 'data678_more.tar').write_bytes(b'')
+    assert run('archives.py').is_one_line(2, 'data678_more.tar', 'both become work/pictures/data678_more')
+    assert not (datasets / 'work').exists()
+
+
 def test_names_in_gbk_are_read(unpack, tmp_path):
     name = '风景/山.png'
 

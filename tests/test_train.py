@@ -243,9 +243,17 @@ def test_a_new_run_does_not_destroy_an_earlier_one(run, data, tmp_path):
     before = (tmp_path / 'models' / 'state.npz').read_bytes()
     assert run('train.py', *QUICK).is_one_line(2, 'models/', '--resume', '--overwrite', '--models')
     assert run('train.py', *QUICK, '--models', 'other').is_one_line(2, 'output/', '--output')
+    for refused in (['--data', 'nowhere'], ['--init-g', 'nowhere'], ['--content-loss', 'vgg54', '--vgg', 'nowhere']):
+        assert run('train.py', *QUICK, '--overwrite', *refused).is_one_line(2, 'nowhere')
     assert (tmp_path / 'models' / 'state.npz').read_bytes() == before
     assert run('train.py', *QUICK, '--overwrite', '--n-epoch', '0').code == 0
     assert not (tmp_path / 'models' / 'd_models').exists()
+
+
+def test_a_run_starts_from_the_network_that_it_replaces(run, data, tmp_path):
+    assert run('train.py', *QUICK).code == 0
+    again = run('train.py', *QUICK, '--init-g', 'models/g_models', '--n-epoch-init', '0', '--overwrite')
+    assert again.code == 0 and (tmp_path / 'models' / 'g_models').is_dir(), again.err
 
 
 def test_two_runs_do_not_share_a_folder(run, start, data, tmp_path):
@@ -324,6 +332,18 @@ def test_a_folder_that_cannot_be_written_is_one_line(run, data, tmp_path):
         subprocess.check_call(['umount', str(data)])
 
 
+def test_damaged_settings_are_refused_and_old_ones_are_not(run, data, tmp_path):
+    assert run('train.py', *QUICK).code == 0
+    path = tmp_path / 'models' / 'settings.json'
+    kept = json.loads(path.read_text())
+    del kept['spectrum_weight']
+    path.write_text(json.dumps(kept))
+    assert run('train.py', '--resume').code == 0
+    for damaged in ('[]', '{}', '{"recipe"'):
+        path.write_text(damaged)
+        assert run('train.py', '--resume').is_one_line(2, 'models/settings.json is damaged')
+
+
 def test_a_damaged_state_is_refused(run, data, tmp_path):
     assert run('train.py', *QUICK, '--n-epoch', '0').code == 0
     state = tmp_path / 'models' / 'state.npz'
@@ -350,6 +370,10 @@ def test_the_articles_d_alone_needs_two_pictures_in_a_batch(discriminator):
     (['--data', 'data', '--crop-size', '112'], ['--data data', '112 x 112']),
     (['--crop-size', '30'], ['--crop-size 30', 'multiple of 4']),
     (['--crop-size', '16'], ['32', '16']),
+    (['--crop-size', '2000'], ['--crop-size 2000', '--data DIR']),
+    (['--crop-size', '4', '--spectrum-weight', '1'], ['--spectrum-weight', '8', '--crop-size']),
+    (['--seed', '4294967296'], ['--seed', '4294967295']),
+    (['--schedule', '0:-1,5:nan'], ['--schedule', '0:-1,5:nan']),
     (['--batch-size', '1'], ['--batch-size']),
     (['--batch-size', '0'], ['--batch-size', '0 is not']),
     (['--learning-rate', 'fast'], ['--learning-rate', 'fast']),

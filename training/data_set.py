@@ -34,7 +34,11 @@ def find_pictures(data, crop_size, warn, index=None, resume=False, data_lr=None)
     two pictures remain, or if a pair's sizes do not fit.
     """
     if data is None:
-        return embedded(*EMBEDDED), embedded(EMBEDDED_SAMPLE)[0], {}
+        paths = [path for path in embedded(*EMBEDDED) if min(read_size(path)) >= crop_size]
+        if not paths:
+            raise UsageError('--crop-size %d is larger than the photographs of scikit-image; give --data DIR'
+                             % crop_size)
+        return paths, embedded(EMBEDDED_SAMPLE)[0], {}
     folders = {folder: list_images(os.path.abspath(folder)) for folder, _ in data}
     weights = collections.Counter()
     for folder, weight in data:

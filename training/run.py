@@ -204,18 +204,22 @@ class Average:
 
 @contextlib.contextmanager
 def own_folders(settings):
-    """A context that locks the run's two folders for this process.
+    """A context that locks the run's two folders for this process and returns the paths of another run's files in them.
 
-    A new run with --overwrite removes the files of another run from them. Raises UsageError if there are such files and
-    --overwrite is not given, or if another process has locked a folder.
+    A new run with --overwrite gives them to `remove` once nothing is left that can refuse it. Raises UsageError if
+    there are such files and --overwrite is not given, or if another process has locked a folder.
     """
     with lock(settings.models), lock(settings.output):
+        earlier = []
         if not settings.resume:
             earlier = [path for folder, patterns in ((settings.models, MODEL_FILES), (settings.output, OUTPUT_FILES))
                        for pattern in patterns for path in glob.glob(os.path.join(glob.escape(folder), pattern))]
             if earlier and not settings.overwrite:
                 raise UsageError('%s is from an earlier run: continue that run with --resume, keep it and choose other '
                                  'folders with --models and --output, or replace it with --overwrite' % earlier[0])
-            for path in earlier:
-                shutil.rmtree(path) if os.path.isdir(path) else os.remove(path)
-        yield
+        yield earlier
+
+
+def remove(paths):
+    for path in paths:
+        shutil.rmtree(path) if os.path.isdir(path) else os.remove(path)

@@ -17,10 +17,10 @@ def parse(text):
     """
     if text not in SCHEDULES:
         try:
-            starts = [start for start, _ in factors(text)]
+            starts, values = zip(*factors(text))
         except ValueError:
-            starts = None
-        if not starts or starts != sorted(set(starts)):
+            starts, values = (), ()
+        if not starts or list(starts) != sorted(set(starts)) or not all(0 <= value < math.inf for value in values):
             raise argparse.ArgumentTypeError('%s is not %s, nor UPDATE:FACTOR,... such as 100000:0.1' % (
                 text, ', '.join(SCHEDULES)))
     return text

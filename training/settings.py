@@ -6,8 +6,8 @@ import os
 import shlex
 
 from cli.command import Parser, UsageError, natural, positive
-from losses import CONTENT_LOSSES
-from recipes import DEFAULTS, FIXED, NO_DEFAULT, OPTIONS, RECIPES
+from losses import CONTENT_LOSSES, SQUARE
+from recipes import DEFAULTS, FIXED, NO_DEFAULT, OFF, OPTIONS, RECIPES
 from srgan_d import DISCRIMINATORS
 from storage import vgg19_sources
 from storage.files import replace_text
@@ -36,8 +36,8 @@ def parse_settings(argv):
     if given.get('resume'):
         if given.get('overwrite'):
             raise UsageError('--resume continues a run and --overwrite replaces it: give only one of them')
-        # A run that was saved before there was a choice had the article's D.
-        base = {**DEFAULTS, 'discriminator': 'article', **load(models)}
+        # A run that was saved before there was a choice had the article's D, and no loss that came later.
+        base = {**DEFAULTS, **OFF, 'discriminator': 'article', **load(models)}
         changed = {name: (base[name], value) for name, value in given.items() if base.get(name, value) != value}
         for name in FIXED:
             if name in changed:
@@ -134,6 +134,8 @@ def check(settings):
     """Check settings that the parser cannot check alone. Raises UsageError."""
     if settings.crop_size % 4:
         raise UsageError('--crop-size %d: must be a multiple of 4, the factor of enlargement' % settings.crop_size)
+    if settings.spectrum_weight and settings.crop_size < SQUARE:
+        raise UsageError('--spectrum-weight compares squares of %d pixels; use a --crop-size of that or more' % SQUARE)
     if settings.data_lr and not settings.data:
         raise UsageError('--data-lr %s needs the originals: give --data DIR too' % settings.data_lr)
     if settings.data_lr and settings.degrade != 'none':
@@ -255,9 +257,12 @@ def load(models):
     path = os.path.join(models, 'settings.json')
     try:
         with open(path) as file:
-            return json.load(file)
+            kept = json.load(file)
     except FileNotFoundError:
         raise UsageError('--resume: %s holds no run; start one without --resume, or give its folder with --models'
                          % models)
     except ValueError:
-        raise UsageError('--resume: %s is damaged' % path)
+        kept = None
+    if not isinstance(kept, dict) or not {'recipe', *RECIPES['article']} - {'discriminator', *OFF} <= set(kept):
+        raise UsageError('--resume: %s is damaged; start another run' % path)
+    return kept

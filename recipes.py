@@ -91,7 +91,7 @@ RECIPES = {
         discriminator='paper',           # figure 4
         adversarial_weight=1e-3,
         moving_statistics=False),
-    # How the networks of pretrained/ were last trained, and a quick way to train an SRGAN on your own pictures.
+    # An SRGAN on your own pictures within hours on two cores, from the SRResNet that ships.
     'shipped': dict(
         init_g='srresnet',
         crop_size=96,                    # the paper's
@@ -206,7 +206,8 @@ OPTIONS = {
                type=amount, metavar='X'),
         option('d_updates', 1, "updates of D for each of G's", type=positive, metavar='N'),
         option('clip_gradients', None, "largest norm of each program's gradient as a whole", type=amount, metavar='X'),
-        option('val', None, 'measure G on these pictures as evaluate.py does; the best G is kept as models/best_g',
+        option('val', None, 'measure G on these pictures as evaluate.py does; the G of the highest PSNR is kept as '
+               'models/best_g',
                metavar='DIR'),
         option('val_every', 1, 'measure on --val every N epochs', type=positive, metavar='N'),
         option('patience', None, 'end the pre-training if its PSNR on --val has not risen for N measurements',

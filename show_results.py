@@ -2,7 +2,7 @@
 
     python show_results.py                          the newest sample in output/
     python show_results.py --stage init --epoch 10  the sample of this stage and epoch
-    python show_results.py --timeline               the generated picture at each saved epoch, in one row
+    python show_results.py --timeline               the generated picture at up to ten saved epochs, in a row
     python show_results.py --html                   a page with a slider between the pictures, curves and settings
 
 Writes output/results.png, with PSNR-Y under the pictures and, enlarged, the detail that bicubic gets most wrong. Opens
@@ -44,8 +44,8 @@ def main(argv):
     parse.add_argument('--output', metavar='DIR', default='output', help='the folder of the samples (output)')
     parse.add_argument('--epoch', type=int, metavar='N', help='the sample of this epoch')
     parse.add_argument('--stage', choices=('init', 'gan'), help='samples of pre-training or of adversarial training')
-    parse.add_argument('--timeline', action='store_true', help='the generated picture at each saved epoch')
-    parse.add_argument('--html', action='store_true', help='write a page for a browser, with all epochs')
+    parse.add_argument('--timeline', action='store_true', help='the generated picture at up to ten saved epochs')
+    parse.add_argument('--html', action='store_true', help='write a page for a browser, with up to ten epochs')
     parse.add_argument('--models', metavar='DIR', default='models',
                        help='the folder with the settings of the run, for the page (models)')
     options = parse.parse_args(argv)

@@ -89,7 +89,7 @@ def parse(argv):
     parser.add_argument('--model', metavar='DIR', help='network: a directory, a .npz, or srgan, srresnet, photo of '
                         'pretrained/ (%s, else srgan, or photo if the picture is worn)' % networks.TRAINED)
     parser.add_argument('--precision', choices=('auto', 'fp32', 'int8'), default='auto',
-                        help='int8 is about three times as fast; auto takes it if it is as good')
+                        help='int8 is about twice as fast; auto takes it if it is as good')
     parser.add_argument('--strength', type=float, metavar='X',
                         help="--model srgan with less of its texture: from 0, which is srresnet, to 1, which is srgan")
     parser.add_argument('--tile', type=positive, default=TILE, metavar='N',

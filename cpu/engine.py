@@ -8,14 +8,14 @@ import stat
 
 import numpy as np
 
-from cli.command import UsageError
+from cli.command import RunError, UsageError
 from cli.paddle_setup import fluid
 from cpu import int8, winograd
 from cpu.fp32 import Engine, Fp32Network
 from cpu.inference_graph import convolutions, variable_shapes, whole
 from data_utils import EMBEDDED_SAMPLE, embedded, read_image, standardized
 from storage import checkpoint, networks
-from storage.files import replace_text
+from storage.files import beside, replace_text
 
 # `auto` takes int8 if its picture has at least this PSNR, in dB, against the fp32 picture. At 50 dB a network whose
 # pictures have 31 dB loses 0.05 dB.
@@ -119,12 +119,20 @@ def export(path, directory, strength=None):
     """Write the network `path` as a Paddle inference model for pictures of any size and for any device.
 
     directory/__model__ and directory/params: t_image [N, 3, H, W] -> [N, 3, 4H, 4W], both in [-1, 1]. strength: see
-    read. Raises UsageError if `path` does not hold all variables of G, OSError if the directory cannot be written.
+    read. Raises UsageError if `path` does not hold all variables of G, RunError or OSError if the directory cannot be
+    written; what is in it then stays.
     """
     graph, t_image, test_im = whole(convolutions(read(path, strength)), fused=False)
-    with fluid.scope_guard(graph.scope):
-        fluid.io.save_inference_model(directory, [t_image.name], [test_im], fluid.Executor(fluid.CPUPlace()),
+    with beside(os.path.join(directory, 'params'), os.mkdir) as new, fluid.scope_guard(graph.scope):
+        fluid.io.save_inference_model(new, [t_image.name], [test_im], fluid.Executor(fluid.CPUPlace()),
                                       main_program=graph.program, params_filename='params')
+        # Paddle does not notice a disk that has no room.
+        parameters = sum(np.prod(variable.shape) for variable in graph.program.list_vars()
+                         if fluid.io.is_persistable(variable))
+        if os.path.getsize(os.path.join(new, 'params')) < 4 * parameters:
+            raise RunError('%s cannot be written; is the disk full?' % directory)
+        for name in ('params', '__model__'):
+            os.replace(os.path.join(new, name), os.path.join(directory, name))
 
 
 def keep_freed_memory():

@@ -1,4 +1,4 @@
-"""G in 8-bit integers: the same network in about a third of the time, on a CPU with AVX-512 VNNI.
+"""G in 8-bit integers: the same network in about half the time, on a CPU with AVX-512 VNNI.
 
 The graph is built operation by operation, with scales measured here. Paddle's own quantiser (`enable_quantizer`) has
 one way of calibrating, cannot leave an operation in fp32, and ruins this network: 14.5 dB on Set5 in place of 30.9.

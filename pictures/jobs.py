@@ -21,12 +21,16 @@ def plan(paths, output, tell=print):
 
     paths: pictures and folders. output: a folder for the results; for one picture also the name of its result, which
     has an ending of RESULTS; None: beside each picture. tell: is called with a line on files that are left out. Raises
-    UsageError if a path does not exist, a folder has no picture, or two pictures have one result.
+    UsageError if a path does not exist, a folder has no picture, two pictures have one result, or the result would
+    have the ending of another kind of picture.
     """
     for path in paths:
         if not os.path.lexists(path):
             raise UsageError('%s does not exist' % path)
-    ending = RESULTS.get(os.path.splitext(output or '')[1].lower())
+    ending = os.path.splitext(output or '')[1].lower()
+    if ending in READABLE + OTHERS and ending not in RESULTS and not os.path.isdir(output):
+        raise UsageError('-o %s: results are written as %s' % (output, ' '.join(RESULTS)))
+    ending = RESULTS.get(ending)
     if ending and not os.path.isdir(output):
         if len(paths) != 1 or os.path.isdir(paths[0]):
             raise UsageError('-o %s names one file; give one picture, or a folder for the results' % output)

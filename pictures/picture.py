@@ -62,9 +62,9 @@ def extension(picture, image_format):
 def write_picture(file, strips, size, picture, file_extension):
     """Write a picture of `size` (width, height), given as `strips` [n, width, C] from top to bottom, to an open file.
 
-    It gets the mode and the metadata of `picture`, and what the format has no room for becomes one of its notes. A PNG
-    is written strip by strip; JPEG, TIFF, palettes and 1-bit pictures are written by PIL, which needs the whole picture
-    in memory.
+    It gets the mode and the metadata of `picture`. What the format has no room for of its pixels, colours and EXIF
+    becomes one of its notes; texts and XMP go into PNG alone. A PNG is written strip by strip; JPEG, TIFF, palettes and
+    1-bit pictures are written by PIL, which needs the whole picture in memory.
     """
     about = picture.about
     exif, icc = exif_bytes(about.exif, size, picture), about.icc
@@ -92,6 +92,10 @@ def write_picture(file, strips, size, picture, file_extension):
         gamma = dict(about.chunks).get(b'gAMA')
         if gamma and not icc and b'sRGB' not in dict(about.chunks) and abs(gamma_of(gamma) - 1 / 2.2) > 0.01:
             picture.notes.append('without its gamma, %.3g, for which JPEG has no place' % gamma_of(gamma))
+        if picture.has_alpha:
+            picture.notes.append('on white, because JPEG has no transparency')
+        if picture.pixels.itemsize > 1:
+            picture.notes.append('with 8 of its 16 bits, because JPEG has no more')
         # Colours in full resolution, 4:4:4.
         options.update(format='JPEG', quality=JPEG_QUALITY, subsampling=0)
         image = flattened(pixels, picture)

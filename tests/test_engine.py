@@ -9,7 +9,7 @@ import pytest
 from conftest import ROOT, megabytes, photograph
 
 import srgan_g
-from cli.command import UsageError
+from cli.command import RunError, UsageError
 from cli.paddle_setup import fluid
 from cpu import engine, fp32, int8
 from cpu.inference_graph import Graph, before_shuffle, convolutions, folded, shuffled, whole
@@ -483,6 +483,21 @@ def test_exported_model_needs_paddle_alone_and_takes_any_size(saved, tmp_path):
     for picture in pictures:
         enlarged = np.load(str(tmp_path / ('%d.out.npy' % len(picture))))[0].transpose(1, 2, 0)
         assert np.abs(enlarged - plain(random_network(), picture)).max() < 1e-5
+
+
+def test_an_export_that_finds_no_room_is_an_error_and_leaves_the_earlier_one(saved, tmp_path, monkeypatch):
+    engine.export(saved, str(tmp_path))
+    before = (tmp_path / 'params').read_bytes()
+    save = fluid.io.save_inference_model
+
+    def save_on_a_full_disk(directory, *arguments, **options):
+        save(directory, *arguments, **options)
+        os.truncate(os.path.join(directory, 'params'), 100)
+
+    monkeypatch.setattr(fluid.io, 'save_inference_model', save_on_a_full_disk)
+    with pytest.raises(RunError, match='disk full'):
+        engine.export(saved, str(tmp_path))
+    assert (tmp_path / 'params').read_bytes() == before and len(os.listdir(str(tmp_path))) == 2
 
 
 def test_damaged_network_is_named(fresh):

@@ -306,7 +306,10 @@ class TestModes:
         Image.fromarray(np.dstack([RGB, ALPHA])).save(str(tmp_path / 'rgba.png'))
         Image.fromarray(np.dstack([RGB, GREY]), 'CMYK').save(str(tmp_path / 'cmyk.tif'))
         Image.fromarray(deep(GREY)).save(str(tmp_path / 'grey16.png'))
-        assert enlarge('rgba.png', 'cmyk.tif', 'grey16.png', '--format', 'jpg').code == 0
+        result = enlarge('rgba.png', 'cmyk.tif', 'grey16.png', '--format', 'jpg')
+        assert result.code == 0, result.err
+        notes = [line for line in (result.out + result.err).splitlines() if 'JPEG has no' in line]
+        assert len(notes) == 2 and 'rgba.png: on white' in notes[0] and 'grey16.png: with 8 of its 16' in notes[1]
         for name, mode in (('rgba', 'RGB'), ('cmyk', 'CMYK'), ('grey16', 'L')):
             image = Image.open(str(tmp_path / (name + '_x4.jpg')))
             assert (image.format, image.mode, image.size) == ('JPEG', mode, (76, 56))
@@ -539,6 +542,8 @@ class TestResults:
         for paths in (['a.png', 'b.png'], ['.']):
             with pytest.raises(upscale.UsageError, match='-o out.jpg names one file'):
                 self.plan(*paths, 'out.jpg')
+        with pytest.raises(upscale.UsageError, match='-o out.webp: results are written as .png .jpg'):
+            self.plan('a.png', 'out.webp')
         (tmp_path / 'folder.png').mkdir()
         (job,), _ = self.plan(tmp_path / 'a.png', str(tmp_path / 'folder.png'))
         assert job.result == str(tmp_path / 'folder.png' / 'a_x4')

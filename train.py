@@ -42,10 +42,10 @@ def main(argv):
     writes = first and not settings.dry_run
     with own_folders(settings) if writes else contextlib.nullcontext() as earlier:
         tell = print if first else lambda line: None
+        # Every trainer reads which picture is held out, so that all train on the same ones.
         paths, held_out, partners = data_set.find_pictures(
-            settings.data, settings.crop_size, print,
-            os.path.join(settings.models, 'pictures.json') if writes else None, settings.resume,
-            settings.data_lr)
+            settings.data, settings.crop_size, print, os.path.join(settings.models, 'pictures.json'), settings.resume,
+            settings.data_lr, keep=writes)
         tell(run_settings.describe(settings))
         tell('%d pictures; samples from %s' % (len(set(paths)), held_out))
         if missing:

@@ -14,7 +14,8 @@ def find(name):
 
 def default():
     """The path of the network to use if the user names none: models/g_models, else pretrained/srgan, else None."""
-    return next((path for path in (TRAINED, find('srgan')) if os.path.isdir(path)), None)
+    # A writer that was stopped between its two renames has left TRAINED.old, which checkpoint.load_network takes back.
+    return next((path for path in (TRAINED, find('srgan')) for kept in (path, path + '.old') if os.path.isdir(kept)), None)
 
 
 def for_worn():

@@ -178,6 +178,18 @@ def test_a_picture_is_listed_as_often_as_its_folders_weight_says(tmp_path):
     assert held_out.endswith('held out.png')
 
 
+def test_every_trainer_of_a_resumed_run_holds_out_the_picture_of_before(tmp_path):
+    write(tmp_path / 'a', '1.png', '2.png')
+    data, index = [[str(tmp_path / 'a'), 1]], str(tmp_path / 'index')
+    before = data_set.find_pictures(data, 32, print, index)[1]
+    written = (tmp_path / 'index').read_text()
+    write(tmp_path / 'a', 'larger.png', size=(400, 400))
+    assert data_set.find_pictures(data, 32, print, index, resume=True, keep=False)[1] == before
+    assert (tmp_path / 'index').read_text() == written
+    assert data_set.find_pictures(data, 32, print, index, resume=True)[1] == before
+    assert (tmp_path / 'index').read_text() != written
+
+
 def test_a_picture_in_two_of_the_folders_counts_for_both_but_is_never_held_out_and_trained_on(tmp_path, monkeypatch):
     write(tmp_path / 'inner', '1.png', '2.png')
     write(tmp_path / 'inner', '3.png', size=(60, 60))

@@ -665,6 +665,8 @@ class TestWrongUsage:
         assert networks.find('srresnet') == str(tmp_path / 'pretrained' / 'srresnet')
         (tmp_path / 'models' / 'g_models').mkdir(parents=True)
         assert networks.default() == os.path.join('models', 'g_models')
+        os.rename('models/g_models', 'models/g_models.old')
+        assert networks.default() == os.path.join('models', 'g_models')
         assert networks.find('elsewhere') == 'elsewhere'
 
 

@@ -22,7 +22,7 @@ INDEX = 'path: [size in bytes, ctime in ns, short side in pixels or why it canno
 HELD_OUT = 'held_out'
 
 
-def find_pictures(data, crop_size, warn, index=None, resume=False, data_lr=None):
+def find_pictures(data, crop_size, warn, index=None, resume=False, data_lr=None, keep=True):
     """Find the training pictures -> (their paths, the path of the picture held out for samples, partners).
 
     data: a list of [folder, weight], by which a picture is listed so many times, or None for the embedded pictures.
@@ -30,8 +30,8 @@ def find_pictures(data, crop_size, warn, index=None, resume=False, data_lr=None)
     and with `data_lr`, a folder of low-resolution pictures, those that have none in it; `warn` is called with them.
     partners: {path: the path of its low-resolution picture}. The held-out picture is the first that is large enough
     for a whole sample, else that with the longest short side; with `resume` the earlier run's, or one of its name.
-    index: a file that keeps it and the result of short_sides for the next run, or None. Raises UsageError if fewer than
-    two pictures remain, or if a pair's sizes do not fit.
+    index: a file that keeps it and the result of short_sides for the next run, or None; it is only read without `keep`.
+    Raises UsageError if fewer than two pictures remain, or if a pair's sizes do not fit.
     """
     if data is None:
         paths = [path for path in embedded(*EMBEDDED) if min(read_size(path)) >= crop_size]
@@ -43,7 +43,7 @@ def find_pictures(data, crop_size, warn, index=None, resume=False, data_lr=None)
     weights = collections.Counter()
     for folder, weight in data:
         weights.update(dict.fromkeys(folders[folder], weight))
-    sides = short_sides(weights, index)
+    sides = short_sides(weights, index, keep)
     earlier = read_index(index).get(HELD_OUT) if resume else None
     leave_out_others(folders, sides, warn)
     left_out = []
@@ -72,7 +72,7 @@ def find_pictures(data, crop_size, warn, index=None, resume=False, data_lr=None)
                              ', '.join(folder for folder, _ in data), len(sides), crop_size, crop_size))
     if earlier and not same_name(held_out, earlier):
         warn('the samples and their PSNR are of another picture from here on; %s is not there' % earlier)
-    if index and read_index(index).get(HELD_OUT) != held_out:
+    if index and keep and read_index(index).get(HELD_OUT) != held_out:
         replace_text(index, json.dumps({**read_index(index), HELD_OUT: held_out}, indent=0))
     return [path for path in sides if path != held_out for _ in range(weights[path])], held_out, partners
 
@@ -125,11 +125,11 @@ def same_name(path, other):
     return os.path.basename(path) == os.path.basename(other or '')
 
 
-def short_sides(paths, index=None):
+def short_sides(paths, index=None, keep=True):
     """Read the headers of pictures -> {path: its short side in pixels, or the reason why it cannot be used}.
 
-    Pictures that have not changed since the file `index` was written are taken from it. If any picture has changed,
-    the index is written again.
+    Pictures that have not changed since the file `index` was written are taken from it. With `keep` it is written again
+    if any picture has changed.
     """
     content = read_index(index)
     known = content.get(INDEX, {})
@@ -145,7 +145,7 @@ def short_sides(paths, index=None):
         except OSError as error:
             entry = [None, None, '%s: %s' % (path, error.strerror)]
         entries[path] = entry
-    if index and entries != known:
+    if index and keep and entries != known:
         replace_text(index, json.dumps({**content, INDEX: entries}, indent=0))
     return {path: entry[2] for path, entry in entries.items()}
 

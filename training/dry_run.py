@@ -39,8 +39,10 @@ def forecast(run, pictures, validation, update):
     lines.append('in all        %s on this machine%s' % (
         tqdm.format_interval(total), ', validation included' if validation else ''))
     lines.append('memory        %.1f GB' % (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2 ** 20))
-    # While a state is being written, the earlier state is still on the disk.
-    size = 2 * sum(array.nbytes for _, array in run.state('gan' if settings.n_epoch else 'init'))
+    # While the state or a network is being written, the earlier one is still on the disk.
+    networks = ('g_models', 'd_models') if settings.n_epoch else ('g_models',)
+    size = 2 * sum(array.nbytes for _, array in itertools.chain(
+        run.state('gan' if settings.n_epoch else 'init'), *[run.get(run.networks[name]) for name in networks]))
     models = Path(settings.models).absolute()
     existing = next(folder for folder in (models, *models.parents) if folder.is_dir())
     lines.append('disk          %.1f GB in %s; %.1f GB are free' % (

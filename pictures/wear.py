@@ -19,7 +19,7 @@ MIDDLE = cv2.dct(np.eye(BLOCK, dtype=np.float32), flags=cv2.DCT_ROWS).T[2:5]
 def is_worn(image, steps=None):
     """Whether a picture, uint8 RGB [H, W, 3], is or was JPEG of quality 90 or less, whatever file holds its pixels now.
 
-    steps: if its file is JPEG, the steps to which it rounds the brightness's amplitudes. If these are fine or not known,
+    steps: if its file is JPEG, the steps to which it rounds the brightness's amplitudes. If these are fine or unknown,
     the pixels tell; but not those of drawings on white paper, where clipping hides what JPEG has rounded.
     """
     return np.mean(steps or 0) > COARSE or compression(image) > WORN

@@ -15,7 +15,8 @@ def find(name):
 def default():
     """The path of the network to use if the user names none: models/g_models, else pretrained/srgan, else None."""
     # A writer that was stopped between its two renames has left TRAINED.old, which checkpoint.load_network takes back.
-    return next((path for path in (TRAINED, find('srgan')) for kept in (path, path + '.old') if os.path.isdir(kept)), None)
+    return next((path for path in (TRAINED, find('srgan'))
+                 if os.path.isdir(path) or os.path.isdir(path + '.old')), None)
 
 
 def for_worn():

@@ -25,7 +25,7 @@ from training import settings as run_settings
 from training.dry_run import forecast
 from training.log import RunLog
 from training.readers import Readers
-from training.run import BEST, Run, load_state, own_folders, remove, state_file
+from training.run import BEST, Run, load_state, own_folders, remove_earlier_files, state_file
 from training.stages import SAMPLES, STAGES, TITLES, Stage
 from training.validation import Validation
 
@@ -40,7 +40,7 @@ def main(argv):
     # If there are several trainers, only the first writes files and prints what concerns all of them.
     first = settings.trainer_id == 0
     writes = first and not settings.dry_run
-    with own_folders(settings) if writes else contextlib.nullcontext() as earlier:
+    with own_folders(settings) if writes else contextlib.nullcontext():
         tell = print if first else lambda line: None
         # Every trainer reads which picture is held out, so that all train on the same ones.
         paths, held_out, partners = data_set.find_pictures(
@@ -73,7 +73,7 @@ def main(argv):
         log = None
         if first:
             log = RunLog(settings.output, run.position.rows, settings.visualdl)
-            remove(earlier)
+            remove_earlier_files(settings)
             if settings.visualdl:
                 run.write_graph(os.path.join(settings.output, visual_log.FOLDER))
             run_settings.save(settings)

@@ -28,13 +28,12 @@ def plan(paths, output, tell=print):
         if not os.path.lexists(path):
             raise UsageError('%s does not exist' % path)
     ending = os.path.splitext(output or '')[1].lower()
-    if ending in READABLE + OTHERS and ending not in RESULTS and not os.path.isdir(output):
-        raise UsageError('-o %s: results are written as %s' % (output, ' '.join(RESULTS)))
-    ending = RESULTS.get(ending)
-    if ending and not os.path.isdir(output):
+    if ending in READABLE + OTHERS and not os.path.isdir(output):
+        if ending not in RESULTS:
+            raise UsageError('-o %s: results are written as %s' % (output, ' '.join(RESULTS)))
         if len(paths) != 1 or os.path.isdir(paths[0]):
             raise UsageError('-o %s names one file; give one picture, or a folder for the results' % output)
-        return [Job(paths[0], output, ending)]
+        return [Job(paths[0], output, RESULTS[ending])]
 
     found = []
     for path in paths:

@@ -92,7 +92,7 @@ def write_picture(file, strips, size, picture, file_extension):
         gamma = dict(about.chunks).get(b'gAMA')
         if gamma and not icc and b'sRGB' not in dict(about.chunks) and abs(gamma_of(gamma) - 1 / 2.2) > 0.01:
             picture.notes.append('without its gamma, %.3g, for which JPEG has no place' % gamma_of(gamma))
-        if picture.has_alpha:
+        if picture.has_alpha and picture.pixels[..., -1].min() < np.iinfo(picture.pixels.dtype).max:
             picture.notes.append('on white, because JPEG has no transparency')
         if picture.pixels.itemsize > 1:
             picture.notes.append('with 8 of its 16 bits, because JPEG has no more')

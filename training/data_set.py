@@ -34,11 +34,12 @@ def find_pictures(data, crop_size, warn, index=None, resume=False, data_lr=None,
     Raises UsageError if fewer than two pictures remain, or if a pair's sizes do not fit.
     """
     if data is None:
-        paths = [path for path in embedded(*EMBEDDED) if min(read_size(path)) >= crop_size]
-        if not paths:
+        sides = short_sides(embedded(*EMBEDDED))
+        say_what_is_left_out(leave_out_unusable(sides, crop_size), sides, warn)
+        if not sides:
             raise UsageError('--crop-size %d is larger than the photographs of scikit-image; give --data DIR'
                              % crop_size)
-        return paths, embedded(EMBEDDED_SAMPLE)[0], {}
+        return list(sides), embedded(EMBEDDED_SAMPLE)[0], {}
     folders = {folder: list_images(os.path.abspath(folder)) for folder, _ in data}
     weights = collections.Counter()
     for folder, weight in data:
@@ -46,12 +47,7 @@ def find_pictures(data, crop_size, warn, index=None, resume=False, data_lr=None,
     sides = short_sides(weights, index, keep)
     earlier = read_index(index).get(HELD_OUT) if resume else None
     leave_out_others(folders, sides, warn)
-    left_out = []
-    for path, side in list(sides.items()):
-        if isinstance(side, str) or side < crop_size:
-            left_out.append(side if isinstance(side, str) else
-                            '%s: its short side has %d pixels, fewer than the crop' % (path, side))
-            del sides[path]
+    left_out = leave_out_unusable(sides, crop_size)
     partners = find_partners(folders, sides, data_lr, left_out) if data_lr else {}
     held_out = None
     for path in sorted(sides, reverse=True, key=lambda path: (
@@ -63,9 +59,7 @@ def find_pictures(data, crop_size, warn, index=None, resume=False, data_lr=None,
         except UnreadableImage as error:
             left_out.append(str(error))
             del sides[path]
-    if left_out:
-        warn('%d of %d pictures left out:\n  %s' % (
-            len(left_out), len(left_out) + len(sides), '\n  '.join(left_out)))
+    say_what_is_left_out(left_out, sides, warn)
     if len(sides) < 2:
         raise UsageError('--data %s: %d pictures of at least %d x %d pixels; training needs one, and one more is '
                          'held out for the samples' % (
@@ -75,6 +69,23 @@ def find_pictures(data, crop_size, warn, index=None, resume=False, data_lr=None,
     if index and keep and read_index(index).get(HELD_OUT) != held_out:
         replace_text(index, json.dumps({**read_index(index), HELD_OUT: held_out}, indent=0))
     return [path for path in sides if path != held_out for _ in range(weights[path])], held_out, partners
+
+
+def leave_out_unusable(sides, crop_size):
+    """Remove pictures that cannot be read or are smaller than the crop from `sides` -> a line for each."""
+    left_out = []
+    for path, side in list(sides.items()):
+        if isinstance(side, str) or side < crop_size:
+            left_out.append(side if isinstance(side, str) else
+                            '%s: its short side has %d pixels, fewer than the crop' % (path, side))
+            del sides[path]
+    return left_out
+
+
+def say_what_is_left_out(left_out, sides, warn):
+    if left_out:
+        warn('%d of %d pictures left out:\n  %s' % (
+            len(left_out), len(left_out) + len(sides), '\n  '.join(left_out)))
 
 
 def find_partners(folders, sides, data_lr, left_out):

@@ -204,22 +204,28 @@ class Average:
 
 @contextlib.contextmanager
 def own_folders(settings):
-    """A context that locks the run's two folders for this process and returns the paths of another run's files in them.
+    """A context that locks the run's two folders for this process.
 
-    A new run with --overwrite gives them to `remove` once nothing is left that can refuse it. Raises UsageError if
-    there are such files and --overwrite is not given, or if another process has locked a folder.
+    Raises UsageError if another process has locked a folder, or if a new run without --overwrite finds another run's
+    files in them.
     """
     with lock(settings.models), lock(settings.output):
-        earlier = []
-        if not settings.resume:
-            earlier = [path for folder, patterns in ((settings.models, MODEL_FILES), (settings.output, OUTPUT_FILES))
-                       for pattern in patterns for path in glob.glob(os.path.join(glob.escape(folder), pattern))]
-            if earlier and not settings.overwrite:
-                raise UsageError('%s is from an earlier run: continue that run with --resume, keep it and choose other '
-                                 'folders with --models and --output, or replace it with --overwrite' % earlier[0])
-        yield earlier
+        earlier = earlier_files(settings)
+        if earlier and not settings.overwrite:
+            raise UsageError('%s is from an earlier run: continue that run with --resume, keep it and choose other '
+                             'folders with --models and --output, or replace it with --overwrite' % earlier[0])
+        yield
 
 
-def remove(paths):
-    for path in paths:
+def earlier_files(settings):
+    """The paths of another run's files in the folders of a new run; [] if it is resumed."""
+    if settings.resume:
+        return []
+    return [path for folder, patterns in ((settings.models, MODEL_FILES), (settings.output, OUTPUT_FILES))
+            for pattern in patterns for path in glob.glob(os.path.join(glob.escape(folder), pattern))]
+
+
+def remove_earlier_files(settings):
+    """Remove what --overwrite replaces; called once nothing is left that can refuse the new run. Raises OSError."""
+    for path in earlier_files(settings):
         shutil.rmtree(path) if os.path.isdir(path) else os.remove(path)

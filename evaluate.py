@@ -13,6 +13,7 @@ reduction. PSNR and SSIM are measured on luma with 4 pixels cut from each side, 
 model. Both have lpips only with --lpips.
 """
 import functools
+import math
 import os
 import sys
 
@@ -25,6 +26,7 @@ from measuring import lpips_alex, metrics, pairs, report, strips
 from pictures.enlarge import upscale
 from reading.picture_file import UnreadableImage
 from storage import networks
+from storage.files import holds
 
 
 def main(argv):
@@ -33,7 +35,10 @@ def main(argv):
     set_threads(options.threads)
     methods = {'bicubic': pairs.enlarge_bicubic}
     for name, path in model_names(options.model).items():
-        methods[name] = functools.partial(upscale, model=engine.load(path, options.precision))
+        model = engine.load(path, options.precision)
+        if model.precision != options.precision:
+            raise UsageError('--precision %s: %s' % (options.precision, model.note))
+        methods[name] = functools.partial(upscale, model=model)
     measures = {'psnr_y': metrics.psnr_y, 'ssim_y': metrics.ssim_y}
     if options.lpips:
         measures['lpips'] = lpips_alex.Lpips(lpips_alex.read_weights())
@@ -63,6 +68,8 @@ def main(argv):
         raise RunError('%s: none of the %d pictures could be measured' % (options.data, len(left_out)))
     means = {method: report.mean(rows.values()) for method, rows in scores.items()}
     table.row('mean of %d' % done, means.values())
+    if any(math.isinf(row['psnr_y']) for rows in scores.values() for row in rows.values()):
+        print('a picture that is met exactly has an infinite PSNR, which the mean leaves out')
     print('PSNR (dB) and SSIM on luma, %d pixels cut from each side%s' % (
         SCALE, '; LPIPS: AlexNet v0.1, lower is better' if options.lpips else ''))
     if options.json:
@@ -98,8 +105,7 @@ def parse(argv):
     for path in (options.json, options.csv):
         if path and (os.path.isdir(path) or not os.path.isdir(os.path.dirname(os.path.abspath(path)))):
             raise UsageError('%s cannot be written: it is a folder, or its folder does not exist' % path)
-    data = os.path.realpath(options.data)
-    if options.save and os.path.commonpath([os.path.realpath(options.save), data]) == data:
+    if options.save and holds(options.data, options.save):
         raise UsageError('--save %s lies in --data, and its pictures would be measured next time' % options.save)
     return options
 

@@ -6,6 +6,7 @@ import contextlib
 import os
 import sys
 import types
+import warnings
 
 from cli.command import UsageError, complain, end_without_opencv, silent_stderr
 
@@ -43,6 +44,8 @@ def import_paddle():
         if '.so' in str(error):
             end_without_opencv(error)
         sys.exit(complain('paddlepaddle 1.8.5 does not import here (%s); `make setup` installs it' % error, 2))
+    # The Executor says so before it raises an exception, which then says more.
+    warnings.filterwarnings('ignore', 'The following exception is not an EOF exception')
     return paddle.fluid
 
 

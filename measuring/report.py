@@ -14,9 +14,13 @@ from storage.files import replace_text
 
 
 def mean(rows):
-    """The mean of each score over SCORES dicts."""
+    """The mean of each score over SCORES dicts, without infinite ones unless all are: the PSNR of equal pictures."""
     rows = list(rows)
-    return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+    means = {}
+    for name in rows[0]:
+        values = [row[name] for row in rows]
+        means[name] = float(np.mean([value for value in values if math.isfinite(value)] or values))
+    return means
 
 
 class Table:

@@ -89,6 +89,9 @@ def read_picture(path, max_pixels=MAX_PIXELS, reduce=False):
             notes.append('without its profile, which is not for the colours of its pixels')
         notes += ['without its %s, damaged or too long' % what for what in about.damaged]
         turn = UPRIGHT.get(about.orientation())
+        if about.dpi and about.orientation() >= 5:
+            # These turns swap width and height.
+            about.dpi = about.dpi[::-1]
         return Picture(np.ascontiguousarray(turn(pixels) if turn else pixels), mode, about, notes, stored.steps)
 
 

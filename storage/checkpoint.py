@@ -52,7 +52,8 @@ def load_state(path):
                     raise ValueError('%s is not what was saved' % name)
                 variables[name] = array
             return variables, manifest['position']
-    except (zipfile.BadZipFile, KeyError, ValueError, EOFError) as error:
+    except Exception as error:
+        # zipfile and numpy raise almost any exception on arbitrary bytes.
         raise RunError('%s is damaged (%s); start from the networks beside it with --init-g' % (path, error))
 
 
@@ -101,7 +102,7 @@ def load_network(path, shapes):
         try:
             with np.load(path) as archive:
                 found = {name: archive[name] for name in archive.files}
-        except (zipfile.BadZipFile, ValueError, OSError) as error:
+        except Exception as error:
             raise UsageError('%s is damaged: %s' % (path, error))
     elif os.path.isdir(path):
         found = load_directory(path, shapes)

@@ -114,6 +114,12 @@ def replace_text(path, text):
     replace_file(path, lambda file: file.write(text.encode('utf-8', 'replace')))
 
 
+def holds(folder, path):
+    """Whether `path` is the folder or lies in it, through links too."""
+    folder = os.path.realpath(folder)
+    return os.path.commonpath([folder, os.path.realpath(path)]) == folder
+
+
 def sync(path):
     """Wait until the content of a file or directory is on the disk. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY)

@@ -183,6 +183,27 @@ def test_a_damaged_state_is_refused(tmp_path):
         checkpoint.load_state(str(path))
 
 
+def test_no_damage_of_an_archive_is_a_traceback(tmp_path):
+    state, network = tmp_path / 'state.npz', tmp_path / 'g.npz'
+    checkpoint.save_state(str(state), VARIABLES.items(), {})
+    np.savez_compressed(str(network), **VARIABLES)
+    for path, load, error in ((state, checkpoint.load_state, RunError),
+                              (network, lambda path: checkpoint.load_network(path, SHAPES), UsageError)):
+        whole = path.read_bytes()
+        refused = 0
+        for at in range(0, len(whole), max(1, len(whole) // 500)):
+            path.write_bytes(whole[:at] + bytes([whole[at] ^ 0xff]) + whole[at + 1:])
+            try:
+                load(str(path))
+            except error as told:
+                refused += path.name in str(told)
+        assert refused > 20
+    np.save(str(tmp_path / 'array.npy'), np.zeros(3))
+    os.rename(str(tmp_path / 'array.npy'), str(network))
+    with pytest.raises(UsageError, match='g.npz is damaged'):
+        checkpoint.load_network(str(network), SHAPES)
+
+
 def test_a_state_with_another_variable_than_it_says_is_refused(tmp_path):
     path, other = str(tmp_path / 'state.npz'), str(tmp_path / 'other.npz')
     checkpoint.save_state(path, VARIABLES.items(), {})

@@ -1,7 +1,10 @@
 """The rewrites for the CPU: which operations get them, and that they change no number."""
+import subprocess
+import sys
+
 import numpy as np
 import pytest
-from conftest import megabytes
+from conftest import ROOT, megabytes
 
 import layers
 import programs
@@ -99,6 +102,15 @@ def test_what_follows_a_convolution_stays_in_its_layout_where_the_blocks_are_ful
     """oneDNN writes whole blocks, and Paddle gives a map the memory of its own channels."""
     assert [(op.type, is_marked(op)) for op in following(32, op_type)] == [('conv2d', True), (op_type, True)]
     assert [(op.type, is_marked(op)) for op in following(24, op_type)] == [('conv2d', True), (op_type, False)]
+
+
+def test_memory_that_is_not_there_is_refused():
+    told = subprocess.run(
+        [sys.executable, '-c', 'import numpy; from cpu import memory; left = memory.limit_to_available(); '
+         'numpy.empty(left // 2, numpy.uint8); print(left); numpy.empty(left + 2 ** 30, numpy.uint8)'],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
+    assert 0 < int(told.stdout) < 2 ** 40
+    assert told.returncode and 'MemoryError' in told.stderr.splitlines()[-1]
 
 
 def test_memory_of_zeros_is_given_back_and_they_stay_zero():

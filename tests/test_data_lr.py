@@ -62,6 +62,23 @@ def test_what_does_not_go_together_is_one_line(arguments, words, run, pairs):
     assert result.code == 2 and words in result.err and result.err.count('\n') == 1
 
 
+def test_a_low_resolution_picture_that_is_not_whole_is_left_out(run, pairs, tmp_path):
+    for number in range(3):
+        path = tmp_path / 'LR' / ('%04dx4.png' % number)
+        whole = path.read_bytes()
+        path.write_bytes(whole[:len(whole) // 2])
+    result = run('train.py', '--data', 'HR', '--data-lr', 'LR', *QUICK[2:])
+    assert result.code == 2 and '0 pictures' in result.err and result.err.count('\n') == 1
+    assert '0001x4.png' in result.out
+
+
+def test_a_pair_of_which_one_is_turned_is_named(run, pairs, tmp_path):
+    path = str(tmp_path / 'LR' / '0001x4.png')
+    Image.open(path).transpose(Image.ROTATE_90).save(path)
+    result = run('train.py', '--data', 'HR', '--data-lr', 'LR', *QUICK[2:])
+    assert result.code == 2 and '0001x4.png is 28 x 30' in result.err and result.err.count('\n') == 1
+
+
 def test_a_pair_whose_sizes_do_not_fit_is_named(run, pairs, tmp_path):
     Image.fromarray(photograph(20, 30, 0)).save(str(tmp_path / 'LR' / '0001x4.png'))
     result = run('train.py', '--data', 'HR', '--data-lr', 'LR', *QUICK[2:])

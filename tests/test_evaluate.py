@@ -19,6 +19,7 @@ import evaluate
 import srgan_g
 from cli import command
 from cli.paddle_setup import fluid
+from cpu import int8
 from measuring import lpips_alex, metrics, pairs, strips
 from storage import files
 
@@ -225,6 +226,22 @@ def test_an_infinite_psnr_is_null_in_json_and_inf_in_csv(folder, tell):
     assert read_json('scores.json')['models']['bicubic']['mean'] == {'psnr_y': None, 'ssim_y': pytest.approx(1)}
     with open('scores.csv') as file:
         assert [row['psnr_y'] for row in csv.DictReader(file)] == ['inf', 'inf']
+
+
+def test_an_infinite_psnr_is_left_out_of_the_mean(folder, tell):
+    write(folder / 'data/flat.png', np.full((40, 40, 3), 90, np.uint8))
+    write(folder / 'data/a.png', photograph(40, 40, 1))
+    code, out, _ = tell('--data', 'data', '--json', 'scores.json')
+    scores = read_json('scores.json')['models']['bicubic']
+    assert code == 0 and 'which the mean leaves out' in out
+    assert scores['mean']['psnr_y'] == scores['pictures']['a']['psnr_y'] > 0 and scores['mean']['ssim_y'] > 0
+
+
+def test_int8_that_is_not_there_is_refused(folder, generator, tell, monkeypatch):
+    write(folder / 'data/a.png', photograph(40, 40, 1))
+    monkeypatch.setattr(int8, 'unsupported', lambda: 'this processor has no AVX-512 VNNI')
+    code, _, err = tell('--data', 'data', '--model', 'models/g_models', '--precision', 'int8')
+    assert code == 2 and len(err) == 1 and '--precision int8: this processor has no AVX-512 VNNI' in err[0]
 
 
 def test_pictures_that_differ_in_their_extension_alone_are_both_measured(folder, report):

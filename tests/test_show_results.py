@@ -64,6 +64,15 @@ def test_a_timeline_shows_every_epoch_in_order(show, samples):
     assert np.abs(np.array(levels) - list(LEVELS.values())).max() <= 2
 
 
+def test_samples_of_another_picture_are_not_shown_beside_this_one(show, samples):
+    for name in ('2', '10'):
+        data_utils.write_jpeg(str(samples / ('epoch_%s_384.jpg' % name)), photograph(384, 384, 1))
+    assert show('--timeline').returncode == 0
+    assert [round(panel.mean() / 30) * 30 for panel in panel_centres(samples)[2:-1]] == [120, 150]
+    assert show('--timeline', '--stage', 'init').returncode == 0
+    assert [round(panel.mean() / 30) * 30 for panel in panel_centres(samples)[2:-1]] == [60, 90]
+
+
 def test_a_long_timeline_is_thinned_and_keeps_its_ends(show, samples):
     for epoch in range(11, 40):
         for kind, side in (('96', 96), ('384', 384), ('G', 384)):

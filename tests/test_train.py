@@ -245,9 +245,38 @@ def test_a_new_run_does_not_destroy_an_earlier_one(run, data, tmp_path):
     assert run('train.py', *QUICK, '--models', 'other').is_one_line(2, 'output/', '--output')
     assert run('train.py', *QUICK, '--overwrite', '--init-g', 'nowhere').is_one_line(2, 'nowhere')
     assert (tmp_path / 'models' / 'state.npz').read_bytes() == before
-    # The new run may start from a network of the run that it replaces.
-    assert run('train.py', *QUICK, '--overwrite', '--init-g', 'models/g_models', '--n-epoch', '0').code == 0
-    assert not (tmp_path / 'models' / 'd_models').exists()
+    # Killed before it has saved, a run from a network that it has removed would leave none.
+    replacing = [*QUICK, '--overwrite', '--n-epoch', '0', '--init-g']
+    assert run('train.py', *replacing, 'models/g_models').is_one_line(2, '--init-g models/g_models', 'copy it')
+    assert (tmp_path / 'models' / 'state.npz').read_bytes() == before
+    shutil.copytree(str(tmp_path / 'models' / 'g_models'), str(tmp_path / 'kept'))
+    shutil.copytree(str(tmp_path / 'models' / 'g_models'), str(tmp_path / 'models' / 'g_models_kept'))
+    assert run('train.py', *replacing, 'kept').code == 0
+    assert not (tmp_path / 'models' / 'd_models').exists() and (tmp_path / 'models' / 'g_models_kept').exists()
+
+
+def test_a_figure_of_no_run_does_not_hinder_the_first(run, data, tmp_path):
+    (tmp_path / 'output').mkdir()
+    (tmp_path / 'output' / 'results.png').write_bytes(b'')
+    # Both folders can be one.
+    assert run('train.py', *QUICK, '--n-epoch', '0', '--models', 'output').code == 0
+    assert not (tmp_path / 'output' / 'results.png').exists()
+
+
+@pytest.mark.parametrize('arguments', [['--data', '.'], ['--val', '.'], ['--data', 'link']])
+def test_no_run_writes_into_its_pictures(arguments, data, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    os.symlink('.', 'link')
+    with pytest.raises(UsageError, match='--models models lies in the folder of pictures'):
+        run_settings.parse_settings(QUICK + arguments)
+
+
+def test_an_update_for_which_there_is_too_little_memory_is_one_line(run, data):
+    few = [*QUICK[2:], '--data', 'data', '--crop-size', '96', '--batch-size', '2048']
+    for more in ([], ['--dry-run']):
+        result = run('train.py', *few, *more, preexec_fn=lambda: resource.setrlimit(
+            resource.RLIMIT_DATA, (3 * 2 ** 30, 3 * 2 ** 30)))
+        assert result.is_one_line(1, 'too little memory', '2048 crops of 96 x 96', '--batch-size')
 
 
 def test_two_runs_do_not_share_a_folder(run, start, data, tmp_path):
@@ -333,7 +362,7 @@ def test_damaged_settings_are_refused_and_old_ones_are_not(run, data, tmp_path):
     del kept['spectrum_weight']
     path.write_text(json.dumps(kept))
     assert run('train.py', '--resume').code == 0
-    for damaged in ('[]', '{}', '{"recipe"'):
+    for damaged in ('[]', '{}', '{"recipe"', json.dumps({**kept, 'recipe': 'cake'})):
         path.write_text(damaged)
         with pytest.raises(UsageError, match='settings.json is damaged'):
             run_settings.load(str(tmp_path / 'models'))

@@ -53,7 +53,9 @@ def find_pictures(data, crop_size, warn, index=None, resume=False, data_lr=None,
     for path in sorted(sides, reverse=True, key=lambda path: (
             path == earlier, same_name(path, earlier), min(sides[path], SAMPLE_SIZE))):
         try:
-            read_image(path)
+            image = read_image(path)
+            if path in partners:
+                require_quarter(partners[path], read_image(partners[path]).shape[1::-1], path, image.shape[1::-1])
             held_out = path
             break
         except UnreadableImage as error:
@@ -103,14 +105,26 @@ def find_partners(folders, sides, data_lr, left_out):
         del sides[path]
     for path, partner in partners.items():
         try:
-            # A picture may be stored lying on its side.
-            high, low = [sorted(read_size(one)) for one in (path, partner)]
+            sizes = [read_size(one) for one in (path, partner)]
+            if quarter(sizes[0]) != sizes[1]:
+                # One of them may be stored lying on its side.
+                sizes = [read_image(one).shape[1::-1] for one in (path, partner)]
         except UnreadableImage as error:
             raise UsageError('--data-lr %s: %s' % (data_lr, error))
-        if [side // SCALE for side in high] != low:
-            raise UsageError('--data-lr %s: %s is %d x %d, which is not a quarter of %s, %d x %d' % (
-                data_lr, partner, *read_size(partner), path, *read_size(path)))
+        require_quarter(partner, sizes[1], path, sizes[0])
     return partners
+
+
+def quarter(size):
+    """The size (width, height) of the low-resolution picture of one of `size`."""
+    return tuple(side // SCALE for side in size)
+
+
+def require_quarter(partner, low, path, high):
+    """Raise UsageError unless `low`, the size (width, height) of `partner`, is a quarter of `high`, that of `path`."""
+    if quarter(high) != low:
+        raise UsageError('--data-lr: %s is %d x %d, which is not a quarter of %s, %d x %d' % (
+            partner, *low, path, *high))
 
 
 def leave_out_others(folders, sides, warn):

@@ -34,7 +34,7 @@ def forecast(run, pictures, validation, update):
         if validation:
             started = time.monotonic()
             validation.measure(run.generator())
-            times = (stage.n_epoch - done // stage.epoch_updates) // settings.val_every
+            times = max(0, stage.n_epoch - done // stage.epoch_updates) // settings.val_every
             total += times * (time.monotonic() - started)
     lines.append('in all        %s on this machine%s' % (
         tqdm.format_interval(total), ', validation included' if validation else ''))

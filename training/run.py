@@ -9,9 +9,9 @@ import numpy as np
 
 import programs
 import vgg19
-from cli.command import UsageError
+from cli.command import RunError, UsageError
 from cli.paddle_setup import choose_place, fluid, silent_stderr
-from cpu.memory import give_back_zeros
+from cpu.memory import give_back_zeros, limit_to_available
 from data_utils import standardized, to_uint8
 from layers import variables_of
 from losses import CONTENT_LOSSES
@@ -23,8 +23,11 @@ from training import cluster
 from training.stages import STEPS, Position
 
 BEST = 'best_g'
-MODEL_FILES = ('settings.json', 'state.npz', 'g_models*', 'd_models*', BEST + '*')
-OUTPUT_FILES = ('epoch_*.jpg', 'log.csv', 'curves.png', 'results.png', 'results.html', 'visualdl')
+NETWORKS = ('g_models', 'g_models_raw', 'd_models', BEST)
+MODEL_FILES = ('settings.json', 'state.npz', *NETWORKS, *(name + '.old' for name in NETWORKS))
+OUTPUT_FILES = ('epoch_*.jpg', 'log.csv', 'curves.png', 'visualdl')
+# What show_results.py has made of a run, or of none.
+VIEWS = ('results.png', 'results.html')
 
 
 class Run:
@@ -51,13 +54,15 @@ class Run:
         self.exe.run(self.programs.startup, scope=self.scope)
         if on_cpu:
             give_back_zeros(self.scope, self.programs.startup)
+            limit_to_available()
         self.load_vgg19()
 
         variables, position = load_state(settings)
         if not position:
             for start, name in ((settings.init_g, 'g_models'), (settings.init_d, 'd_models')):
                 if start:
-                    require_same_d(settings, networks.find(start))
+                    if name == 'd_models':
+                        require_same_d(settings, networks.find(start))
                     self.set(checkpoint.load_network(networks.find(start), self.networks[name]))
         self.average = Average(settings.ema, dict(self.get(self.networks['g_models']))) if settings.ema else None
         if position and self.average:
@@ -104,8 +109,16 @@ class Run:
             self.average.follow(self.get(self.networks['g_models']))
 
     def step(self, name, feed):
-        """Run the training program 'init_g', 'd' or 'g' on a feed -> {loss: value}."""
-        return getattr(self.programs, name).run(self.exe, self.scope, feed)
+        """Run the training program 'init_g', 'd' or 'g' on a feed -> {loss: value}. Raises RunError without memory."""
+        try:
+            return getattr(self.programs, name).run(self.exe, self.scope, feed)
+        except (MemoryError, fluid.core.EnforceNotMet) as error:
+            if isinstance(error, fluid.core.EnforceNotMet) and 'Alloc' not in str(error):
+                raise
+            settings = self.settings
+            raise RunError('this machine has too little memory for updates with %d crops of %d x %d: give a smaller '
+                           '--batch-size or --crop-size, or --recipe shipped' % (
+                               settings.batch_size, settings.crop_size, settings.crop_size))
 
     def generator(self):
         """The variables of G as it is used, {name: array}: their moving average if there is one, else G itself."""
@@ -209,7 +222,10 @@ def own_folders(settings):
     Raises UsageError if another process has locked a folder, or if a new run without --overwrite finds another run's
     files in them.
     """
-    with lock(settings.models), lock(settings.output):
+    folders = {os.path.realpath(folder): folder for folder in (settings.models, settings.output)}
+    with contextlib.ExitStack() as locks:
+        for folder in folders.values():
+            locks.enter_context(lock(folder))
         earlier = earlier_files(settings)
         if earlier and not settings.overwrite:
             raise UsageError('%s is from an earlier run: continue that run with --resume, keep it and choose other '
@@ -217,15 +233,15 @@ def own_folders(settings):
         yield
 
 
-def earlier_files(settings):
+def earlier_files(settings, output_files=OUTPUT_FILES):
     """The paths of another run's files in the folders of a new run; [] if it is resumed."""
     if settings.resume:
         return []
-    return [path for folder, patterns in ((settings.models, MODEL_FILES), (settings.output, OUTPUT_FILES))
+    return [path for folder, patterns in ((settings.models, MODEL_FILES), (settings.output, output_files))
             for pattern in patterns for path in glob.glob(os.path.join(glob.escape(folder), pattern))]
 
 
 def remove_earlier_files(settings):
     """Remove what --overwrite replaces; called once nothing is left that can refuse the new run. Raises OSError."""
-    for path in earlier_files(settings):
+    for path in earlier_files(settings, OUTPUT_FILES + VIEWS):
         shutil.rmtree(path) if os.path.isdir(path) else os.remove(path)

@@ -9,8 +9,8 @@ from cli.command import Parser, UsageError, natural, positive
 from losses import CONTENT_LOSSES, SQUARE
 from recipes import DEFAULTS, FIXED, NO_DEFAULT, OFF, OPTIONS, RECIPES
 from srgan_d import DISCRIMINATORS
-from storage import vgg19_sources
-from storage.files import replace_text
+from storage import networks, vgg19_sources
+from storage.files import holds, replace_text
 
 # Which of several processes this is. These settings belong to the process and are not saved with the run.
 CLUSTER = dict(role=None, servers=None, server_id=0, trainers=1, trainer_id=0)
@@ -141,6 +141,12 @@ def check(settings):
     if settings.data_lr and settings.degrade != 'none':
         raise UsageError('--degrade %s wears the pictures that are reduced here; leave out either that or --data-lr'
                          % settings.degrade)
+    for folder in [*(folder for folder, _ in settings.data or ()), settings.val]:
+        for name in ('models', 'output'):
+            if folder and holds(folder, getattr(settings, name)):
+                raise UsageError('%s %s lies in the folder of pictures %s: the samples would become pictures of it; '
+                                 'choose another folder' % (option(name), getattr(settings, name), folder))
+    check_start(settings)
     check_cluster(settings)
     if settings.patience and not settings.val:
         raise UsageError('--patience %d needs the PSNR on validation pictures: give --val DIR too'
@@ -149,9 +155,19 @@ def check(settings):
         raise UsageError('--n-epoch-init 0 --n-epoch 0: nothing to do')
 
 
+def check_start(settings):
+    """Check that --overwrite does not remove a network to start from, before any is saved. Raises UsageError."""
+    for name in ('init_g', 'init_d'):
+        path = getattr(settings, name)
+        if path and settings.overwrite and holds(settings.models, networks.find(path)):
+            raise UsageError('%s %s lies in --models %s, whose networks --overwrite removes; choose another --models, '
+                             'or copy it first' % (option(name), path, settings.models))
+
+
 def check_folders(settings):
     """Check that the pictures of the run to resume are still there. Raises UsageError."""
-    for name, folders in (('data', [folder for folder, _ in settings.data or ()]), ('val', [settings.val])):
+    for name, folders in (('data', [folder for folder, _ in settings.data or ()]), ('data_lr', [settings.data_lr]),
+                          ('val', [settings.val])):
         for folder in folders:
             if folder and not os.path.isdir(folder):
                 raise UsageError('%s, a folder of pictures of this run, is not there; if they have moved, `%s %s NEW` '
@@ -263,6 +279,7 @@ def load(models):
                          % models)
     except ValueError:
         kept = None
-    if not isinstance(kept, dict) or not {'recipe', *RECIPES['article']} - {'discriminator', *OFF} <= set(kept):
+    if not isinstance(kept, dict) or not {'recipe', *RECIPES['article']} - {'discriminator', *OFF} <= set(kept) \
+            or kept['recipe'] not in RECIPES:
         raise UsageError('--resume: %s is damaged; start another run' % path)
     return kept

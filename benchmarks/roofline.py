@@ -36,7 +36,9 @@ INSTRUCTIONS = {'int8': (0x50, 2 * 64), 'fp32': (0xb8, 2 * 16)}
 # F(4 x 4, 3 x 3) multiplies 36 times for 16 places, and a direct convolution 16 x 9 times.
 WINOGRAD, WINOGRAD_SHARE = 'Winograd', 36 / (16 * 9)
 ACCUMULATORS = 24
-LOOPS = 2000000
+# One measurement takes milliseconds, and a turn has many: what else the processor does lasts longer than one of them.
+LOOPS = 100000
+MEASUREMENTS = 20
 
 
 def main(argv):
@@ -70,7 +72,7 @@ def peak(opcode, operations, turns):
     code.write(loop + b'\x0f\x85' + struct.pack('<i', -len(loop) - 6) + b'\xc5\xf8\x77\xc3')
     run = ctypes.CFUNCTYPE(None, ctypes.c_long)(ctypes.addressof(ctypes.c_char.from_buffer(code)))
     seconds = []
-    for _ in range(turns):
+    for _ in range(MEASUREMENTS * turns):
         start = time.thread_time()
         run(LOOPS)
         seconds.append(time.thread_time() - start)

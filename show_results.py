@@ -60,7 +60,8 @@ def main(argv):
         raise command.UsageError('%s has no sample%s; `python train.py` makes them' % (options.output, wanted))
 
     # The samples before the training pictures have moved may be of another picture.
-    samples = [sample for sample in samples if original_of(sample) == original_of(samples[-1])]
+    originals = [read_bytes(sample.prefix + '384.jpg') for sample in samples]
+    samples = [sample for sample, original in zip(samples, originals) if original == originals[-1]]
     if options.html:
         print(write_page(samples, options))
         return 0
@@ -88,10 +89,6 @@ def find_samples(folder):
             init, epoch = found.groups()
             samples.append(Sample('init' if init else 'gan', int(epoch), prefix, os.stat(path).st_mtime_ns))
     return sorted(samples, key=lambda sample: (sample.stage == 'gan', sample.epoch))
-
-
-def original_of(sample):
-    return read_bytes(sample.prefix + '384.jpg')
 
 
 def views(samples):

@@ -59,10 +59,10 @@ class Run:
 
         variables, position = load_state(settings)
         if not position:
+            if settings.init_d:
+                require_same_d(settings, networks.find(settings.init_d))
             for start, name in ((settings.init_g, 'g_models'), (settings.init_d, 'd_models')):
                 if start:
-                    if name == 'd_models':
-                        require_same_d(settings, networks.find(start))
                     self.set(checkpoint.load_network(networks.find(start), self.networks[name]))
         self.average = Average(settings.ema, dict(self.get(self.networks['g_models']))) if settings.ema else None
         if position and self.average:

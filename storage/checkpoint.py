@@ -52,6 +52,8 @@ def load_state(path):
                     raise ValueError('%s is not what was saved' % name)
                 variables[name] = array
             return variables, manifest['position']
+    except (PermissionError, MemoryError):
+        raise
     except Exception as error:
         # zipfile and numpy raise almost any exception on arbitrary bytes.
         raise RunError('%s is damaged (%s); start from the networks beside it with --init-g' % (path, error))
@@ -102,6 +104,8 @@ def load_network(path, shapes):
         try:
             with np.load(path) as archive:
                 found = {name: archive[name] for name in archive.files}
+        except (PermissionError, MemoryError):
+            raise
         except Exception as error:
             raise UsageError('%s is damaged: %s' % (path, error))
     elif os.path.isdir(path):

@@ -204,6 +204,19 @@ def test_no_damage_of_an_archive_is_a_traceback(tmp_path):
         checkpoint.load_network(str(network), SHAPES)
 
 
+@pytest.mark.parametrize('error', [PermissionError, MemoryError])
+def test_what_may_not_be_read_or_finds_no_memory_is_not_called_damaged(error, tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise error
+    state, network = str(tmp_path / 'state.npz'), str(tmp_path / 'g.npz')
+    checkpoint.save_state(state, VARIABLES.items(), {})
+    np.savez(network, **VARIABLES)
+    monkeypatch.setattr(zipfile, 'ZipFile', refuse)
+    for load in (lambda: checkpoint.load_state(state), lambda: checkpoint.load_network(network, SHAPES)):
+        with pytest.raises(error):
+            load()
+
+
 def test_a_state_with_another_variable_than_it_says_is_refused(tmp_path):
     path, other = str(tmp_path / 'state.npz'), str(tmp_path / 'other.npz')
     checkpoint.save_state(path, VARIABLES.items(), {})

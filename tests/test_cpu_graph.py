@@ -113,6 +113,16 @@ def test_memory_that_is_not_there_is_refused():
     assert told.returncode and 'MemoryError' in told.stderr.splitlines()[-1]
 
 
+def test_a_container_has_no_more_memory_than_its_limit(tmp_path, monkeypatch):
+    limit, limits = tmp_path / 'memory.max', []
+    monkeypatch.setattr(memory, 'CONTAINER_LIMITS', (str(limit), str(tmp_path / 'nowhere')))
+    monkeypatch.setattr(memory.resource, 'setrlimit', lambda _, pair: limits.append(pair[0]))
+    limit.write_text('1000000\n')
+    assert memory.limit_to_available() == 1000000
+    limit.write_text('max\n')
+    assert memory.limit_to_available() > 1000000 and limits[0] < limits[1]
+
+
 def test_memory_of_zeros_is_given_back_and_they_stay_zero():
     startup, scope = fluid.Program(), fluid.Scope()
     with fluid.program_guard(fluid.Program(), startup):

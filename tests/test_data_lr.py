@@ -4,8 +4,9 @@ import pytest
 from conftest import QUICK, photograph
 from PIL import Image
 
+from cli.command import UsageError
 from data_utils import bicubic_resize
-from training import data_set
+from training import data_set, settings
 from training.readers import training_crop
 
 
@@ -77,6 +78,37 @@ def test_a_pair_of_which_one_is_turned_is_named(run, pairs, tmp_path):
     Image.open(path).transpose(Image.ROTATE_90).save(path)
     result = run('train.py', '--data', 'HR', '--data-lr', 'LR', *QUICK[2:])
     assert result.code == 2 and '0001x4.png is 28 x 30' in result.err and result.err.count('\n') == 1
+
+
+def lie_down(path, turn=None):
+    """Store a picture turned by `turn`, with the EXIF orientation of one that lies on its side."""
+    image, exif = Image.open(path), Image.Exif()
+    exif[0x0112] = 6
+    (image if turn is None else image.transpose(turn)).save(path, exif=exif)
+
+
+def test_a_low_resolution_picture_that_is_stored_lying_is_looked_at_upright(pairs, tmp_path):
+    data, low = [[str(tmp_path / 'HR'), 1]], str(tmp_path / 'LR')
+    for number in range(3):
+        lie_down(str(tmp_path / 'LR' / ('%04dx4.png' % number)), Image.ROTATE_90)
+    assert len(data_set.find_pictures(data, 32, print, data_lr=low)[2]) == 3
+    # As stored they fit, and upright they do not.
+    for number in range(3):
+        path = str(tmp_path / 'LR' / ('%04dx4.png' % number))
+        Image.open(path).transpose(Image.ROTATE_270).save(path)
+        lie_down(path)
+    with pytest.raises(UsageError, match='x4.png is 28 x 30, which is not a quarter'):
+        data_set.find_pictures(data, 32, print, data_lr=low)
+
+
+def test_a_resumed_run_says_that_its_low_resolution_is_not_there(pairs, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'models').mkdir()
+    chosen, _ = settings.parse_settings(['--data', 'HR', '--data-lr', 'LR', *QUICK[2:]])
+    settings.save(chosen)
+    (tmp_path / 'LR').rename(tmp_path / 'moved')
+    with pytest.raises(UsageError, match='LR, .* is not there; .*--resume --data-lr NEW'):
+        settings.parse_settings(['--resume'])
 
 
 def test_a_pair_whose_sizes_do_not_fit_is_named(run, pairs, tmp_path):

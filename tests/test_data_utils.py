@@ -162,6 +162,13 @@ def test_the_embedded_photographs_are_there():
         assert min(data_utils.read_image(path).shape[:2]) >= 300
 
 
+def test_embedded_photographs_that_are_smaller_than_the_crop_are_named():
+    said = []
+    paths, _, _ = data_set.find_pictures(None, 400, said.append)
+    left_out = len(data_utils.EMBEDDED) - len(paths)
+    assert left_out and said[0].startswith('%d of %d pictures left out' % (left_out, len(data_utils.EMBEDDED)))
+
+
 def write(folder, *names, size=(40, 40)):
     folder.mkdir(exist_ok=True)
     for number, name in enumerate(names):

@@ -4,6 +4,8 @@ import json
 import math
 import os
 import signal
+import time
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -15,11 +17,12 @@ import programs
 import srgan_d
 import srgan_g
 import train
-from cli.command import UsageError
+from cli.command import RunError, UsageError
 from cli.paddle_setup import fluid
-from training import health, settings
+from training import dry_run, health, settings, validation
 from training import run as runs
 from training.schedule import learning_rate
+from training.stages import Position
 
 ALL = ('--ema', '0.9', '--warm-up', '4', '--schedule-init', '10:0.1', '--schedule', 'cosine', '--d-updates', '2',
        '--label-smoothing', '0.1', '--learning-rate-d', '3e-4', '--degrade', 'photo', '--clip-gradients', '1',
@@ -166,6 +169,14 @@ def test_validation_is_what_evaluate_measures_and_the_best_is_kept(run, data, va
         assert mean['ssim_y'] == pytest.approx(float(row['val_ssim_y']), abs=1e-6)
 
 
+def test_an_infinite_psnr_is_left_out_of_the_validation(val, tmp_path, tiny_g, monkeypatch):
+    monkeypatch.setattr(validation.metrics, 'psnr_y', mock.Mock(side_effect=[math.inf, 30.0]))
+    rng = np.random.RandomState(0)
+    network = {name: rng.uniform(0.1, 1, shape).astype(np.float32)
+               for name, shape in layers.variables_of(srgan_g.SRGAN_g, [None, 3, None, None]).items()}
+    assert validation.Validation(str(val), print).measure(network)['val_psnr_y'] == 30
+
+
 def test_validation_every_few_epochs(run, data, val, tmp_path):
     assert run('train.py', *QUICK, '--n-epoch-init', '5', '--val', 'val', '--val-every', '2').code == 0
     assert [bool(row['val_psnr_y']) for row in log_of(tmp_path / 'output')] == [
@@ -287,6 +298,26 @@ def test_a_dry_run_of_a_resumed_run_counts_the_rest(run, data, tmp_path):
     assert 'training      6 updates of 2 crops' in result.out and 'pre-training' not in result.out
     assert (tmp_path / 'output' / 'log.csv').read_bytes() == log
     assert json.loads((tmp_path / 'models' / 'settings.json').read_text())['n_epoch'] == 2
+
+
+@pytest.mark.parametrize('error, told', [
+    (MemoryError(), RunError), (fluid.core.EnforceNotMet('Alloc 8 GB error'), RunError),
+    (fluid.core.EnforceNotMet('ShapeError'), fluid.core.EnforceNotMet)])
+def test_missing_memory_alone_is_called_so(error, told):
+    run = mock.Mock(settings=argparse.Namespace(batch_size=2, crop_size=32))
+    run.programs.g.run.side_effect = error
+    with pytest.raises(told):
+        runs.Run.step(run, 'g', {})
+
+
+def test_the_forecast_of_a_run_that_has_done_more_than_it_is_to_do_is_no_time(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    chosen, _ = settings.parse_settings([*QUICK, '--n-epoch', '1', '--val', 'val'])
+    run = mock.Mock(settings=chosen, position=Position(stage='gan', epoch=4), networks={'g_models': (), 'd_models': ()},
+                    state=lambda _: (), get=lambda _: ())
+    slow = mock.Mock(measure=lambda _: time.sleep(0.6))
+    lines = dry_run.forecast(run, mock.MagicMock(paths=['a.png']), slow, None).splitlines()
+    assert 'in all        00:00 on this machine, validation included' in lines
 
 
 def test_the_forecast_is_near_the_truth(run, data, tmp_path):

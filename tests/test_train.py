@@ -19,6 +19,7 @@ from cli.command import UsageError
 from srgan_d import DISCRIMINATORS
 from storage import checkpoint, persistables
 from training import data_set
+from training import run as runs
 from training import settings as run_settings
 
 
@@ -258,12 +259,13 @@ def test_a_new_run_does_not_destroy_an_earlier_one(run, data, tmp_path):
 def test_a_figure_of_no_run_does_not_hinder_the_first(run, data, tmp_path):
     (tmp_path / 'output').mkdir()
     (tmp_path / 'output' / 'results.png').write_bytes(b'')
-    # Both folders can be one.
-    assert run('train.py', *QUICK, '--n-epoch', '0', '--models', 'output').code == 0
+    # Both folders can be one, under two names.
+    os.symlink('output', str(tmp_path / 'link'))
+    assert run('train.py', *QUICK, '--n-epoch', '0', '--models', 'link').code == 0
     assert not (tmp_path / 'output' / 'results.png').exists()
 
 
-@pytest.mark.parametrize('arguments', [['--data', '.'], ['--val', '.'], ['--data', 'link']])
+@pytest.mark.parametrize('arguments', [['--data', '.'], ['--data-lr', '.'], ['--val', '.'], ['--data', 'link']])
 def test_no_run_writes_into_its_pictures(arguments, data, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     os.symlink('.', 'link')
@@ -271,12 +273,45 @@ def test_no_run_writes_into_its_pictures(arguments, data, tmp_path, monkeypatch)
         run_settings.parse_settings(QUICK + arguments)
 
 
+def test_no_run_writes_its_samples_into_its_pictures(data, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    os.symlink('data', 'link')
+    for output in ('data/samples', 'link'):
+        with pytest.raises(UsageError, match='--output %s lies in the folder of pictures data' % output):
+            run_settings.parse_settings([*QUICK, '--output', output])
+
+
+@pytest.mark.parametrize('option', ['--init-g', '--init-d'])
+def test_no_run_removes_the_network_that_it_starts_from(option, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run_settings.parse_settings([option, 'models/kept'])
+    with pytest.raises(UsageError, match='%s models/kept lies in --models models, .*copy it' % option):
+        run_settings.parse_settings([option, 'models/kept', '--overwrite'])
+
+
+def test_only_files_that_a_run_has_made_are_replaced(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder, names in (('models', ('g_models', 'g_models_raw.old', 'd_models.old', 'best_g', 'best_g_of_may')),
+                          ('output', ('epoch_init_1_G.jpg', 'visualdl', 'results.html', 'my_epoch_1_G.jpg'))):
+        for name in names:
+            os.makedirs(os.path.join(folder, name))
+    settings, _ = run_settings.parse_settings(['--overwrite'])
+    runs.remove_earlier_files(settings)
+    assert (os.listdir('models'), os.listdir('output')) == (['best_g_of_may'], ['my_epoch_1_G.jpg'])
+
+
+def test_a_run_takes_no_more_memory_than_there_is(start, data, tmp_path):
+    process = start('train.py', *LONG)
+    wait_for(lambda: (tmp_path / 'models' / 'settings.json').exists(), process)
+    assert 0 < resource.prlimit(process.pid, resource.RLIMIT_DATA)[0] < 2 ** 40
+
+
 def test_an_update_for_which_there_is_too_little_memory_is_one_line(run, data):
-    few = [*QUICK[2:], '--data', 'data', '--crop-size', '96', '--batch-size', '2048']
+    few = [*QUICK[2:], '--data', 'data', '--crop-size', '96', '--batch-size', '512']
     for more in ([], ['--dry-run']):
         result = run('train.py', *few, *more, preexec_fn=lambda: resource.setrlimit(
-            resource.RLIMIT_DATA, (3 * 2 ** 30, 3 * 2 ** 30)))
-        assert result.is_one_line(1, 'too little memory', '2048 crops of 96 x 96', '--batch-size')
+            resource.RLIMIT_DATA, (5 * 2 ** 28, 5 * 2 ** 28)))
+        assert result.is_one_line(1, 'too little memory', '512 crops of 96 x 96', '--batch-size')
 
 
 def test_two_runs_do_not_share_a_folder(run, start, data, tmp_path):

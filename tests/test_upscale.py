@@ -304,9 +304,10 @@ class TestModes:
 
     def test_jpeg(self, enlarge, tmp_path):
         Image.fromarray(np.dstack([RGB, ALPHA])).save(str(tmp_path / 'rgba.png'))
+        Image.fromarray(np.dstack([RGB, ALPHA | 255])).save(str(tmp_path / 'opaque.png'))
         Image.fromarray(np.dstack([RGB, GREY]), 'CMYK').save(str(tmp_path / 'cmyk.tif'))
         Image.fromarray(deep(GREY)).save(str(tmp_path / 'grey16.png'))
-        result = enlarge('rgba.png', 'cmyk.tif', 'grey16.png', '--format', 'jpg')
+        result = enlarge('rgba.png', 'opaque.png', 'cmyk.tif', 'grey16.png', '--format', 'jpg')
         assert result.code == 0, result.err
         notes = [line for line in (result.out + result.err).splitlines() if 'JPEG has no' in line]
         assert len(notes) == 2 and 'rgba.png: on white' in notes[0] and 'grey16.png: with 8 of its 16' in notes[1]

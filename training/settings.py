@@ -141,7 +141,7 @@ def check(settings):
     if settings.data_lr and settings.degrade != 'none':
         raise UsageError('--degrade %s wears the pictures that are reduced here; leave out either that or --data-lr'
                          % settings.degrade)
-    for folder in [*(folder for folder, _ in settings.data or ()), settings.val]:
+    for folder in [*(folder for folder, _ in settings.data or ()), settings.data_lr, settings.val]:
         for name in ('models', 'output'):
             if folder and holds(folder, getattr(settings, name)):
                 raise UsageError('%s %s lies in the folder of pictures %s: the samples would become pictures of it; '

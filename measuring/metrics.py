@@ -2,7 +2,6 @@
 import math
 
 import numpy as np
-from skimage.metrics import structural_similarity
 
 # ITU-R BT.601 for 8-bit RGB: black is 16, white is 235 (MATLAB's rgb2ycbcr, not rounded).
 LUMA_WEIGHTS = np.array([65.481, 128.553, 24.966]) / 255.0
@@ -36,6 +35,8 @@ def ssim_y(image, reference, border=4):
     Raises ValueError if the shapes differ or less than one window is left inside the border.
     Reference: Wang et al., IEEE TIP 2004; scikit-image's function gives the values of their MATLAB code.
     """
+    # Here, because it takes 0.2 s: it imports SciPy's statistics, and most trainings measure no SSIM.
+    from skimage.metrics import structural_similarity
     y, y_reference = inner_luma(image, reference, border, SSIM_WINDOW)
     return float(structural_similarity(
         y, y_reference, data_range=255, gaussian_weights=True, sigma=1.5, use_sample_covariance=False))

@@ -255,9 +255,10 @@ def test_a_balance_is_not_warned_of():
 
 def test_a_resumed_run_keeps_to_its_course(run, start, data, val, tmp_path, monkeypatch):
     """With all options, killed in both stages, the log ends as if nothing had happened; the average too."""
-    monkeypatch.setenv('CURVES', 'drawn')
     arguments = [*QUICK[:-4], '--n-epoch-init', '6', '--n-epoch', '6', '--save-every', '2', *ALL]
+    monkeypatch.setenv('CURVES', 'drawn')
     assert run('train.py', *arguments, '--models', 'm', '--output', 'o').code == 0
+    monkeypatch.delenv('CURVES')
     process = start('train.py', *arguments)
     for stage in ('init', 'gan'):
         wait_for(lambda stage=stage: (tmp_path / 'output' / 'log.csv').exists() and any(

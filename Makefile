@@ -9,8 +9,9 @@ help:  ## show this list
 setup:  ## make .venv with all packages; PYTHON=/path/to/python3.8 chooses the Python, GPU=1 Paddle's GPU wheel
 	@sh setup.sh
 
-train: setup  ## set-up, get VGG19's weights, then train; ARGS='--data DIR ...' go to train.py
+train: setup  ## set-up, get the weights of VGG19 and LPIPS, then train; ARGS='--data DIR ...' go to train.py
 	@$(python) vgg19.py --fetch || true
+	@$(python) evaluate.py --fetch || true
 	@$(python) train.py $(ARGS)
 
 cluster: setup  ## train the demo with two parameter servers and two trainers on this machine; ARGS go to train.py

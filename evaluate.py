@@ -1,6 +1,7 @@
 """Measure networks by the protocol of the super-resolution papers.
 
     python evaluate.py --data Set5 --model models/g_models
+    python evaluate.py --fetch                           gets the weights of LPIPS, as --lpips does once
     python evaluate.py --data DIV2K_valid_HR --model models/g_models other.npz --lpips --json scores.json --save strips
 
 Each picture is cropped to a multiple of 4. If its low-resolution partner exists, it is read: NAME_LR beside NAME_HR,
@@ -31,6 +32,10 @@ from storage.files import holds
 
 def main(argv):
     options = parse(argv)
+    if options.fetch:
+        lpips_alex.read_weights()
+        print('the weights of LPIPS are in %s' % lpips_alex.WEIGHTS)
+        return
     found, left_out = pairs.find_pairs(options.data)
     set_threads(options.threads)
     methods = {'bicubic': pairs.enlarge_bicubic}
@@ -88,7 +93,9 @@ def warn(line):
 def parse(argv):
     """The command line as a Namespace, its files and folders checked. Raises UsageError."""
     parser = Parser(prog='evaluate.py', description=__doc__)
-    parser.add_argument('--data', metavar='DIR', required=True, help='folder of pictures, with its sub-folders')
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument('--data', metavar='DIR', help='folder of pictures, with its sub-folders')
+    what.add_argument('--fetch', action='store_true', help='get the weights of LPIPS, and measure nothing')
     parser.add_argument('--model', metavar='DIR', nargs='+', action='append',
                         help='networks, each a directory, a .npz, or srgan, srresnet, photo of pretrained/ (%s, else '
                         'srgan); bicubic measures no network' % networks.TRAINED)

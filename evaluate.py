@@ -1,8 +1,8 @@
 """Measure networks by the protocol of the super-resolution papers.
 
     python evaluate.py --data Set5 --model models/g_models
-    python evaluate.py --fetch                           gets the weights of LPIPS, as --lpips does once
     python evaluate.py --data DIV2K_valid_HR --model models/g_models other.npz --lpips --json scores.json --save strips
+    python evaluate.py --fetch      gets the weights of LPIPS, as --lpips does once
 
 Each picture is cropped to a multiple of 4. If its low-resolution partner exists, it is read: NAME_LR beside NAME_HR,
 NAMEx4 in ..._LR_bicubic/X4 as in DIV2K, or NAME of a quarter of its size in another folder. Else it is made by bicubic

@@ -19,8 +19,8 @@ FLAGS = {'GLOG_minloglevel': '2', 'FLAGS_allocator_strategy': 'auto_growth', 'FL
          'FLAGS_rpc_disable_reuse_port': '1'}
 
 
-# What of Paddle's import is left out, 0.4 s of 1.4 s: sentiment imports nltk and SciPy's statistics, and image, which
-# the other two import, starts a second Python to try OpenCV.
+# What Paddle imports and this project does not need, half of the import's time: sentiment imports nltk and SciPy's
+# statistics, and image, which the other two import, starts a second Python to try OpenCV.
 UNUSED = ['paddle.dataset.' + name for name in ('sentiment', 'image', 'flowers', 'voc2012')]
 
 

@@ -23,10 +23,11 @@ def test_ctrl_c_while_a_progress_bar_is_made_is_one_line():
     assert process.returncode == 130 and process.stderr == 'error: stopped\n'
 
 
-def test_paddle_imports_nothing_for_film_reviews():
-    """And who asks for that data set afterwards has it."""
-    code = ("import sys, cli.paddle_setup; assert 'nltk' not in sys.modules; "
-            "from paddle.dataset import sentiment; assert sentiment.get_word_dict and 'nltk' in sys.modules")
+def test_paddle_imports_nothing_for_data_sets_of_its_own():
+    """And who asks for one of them afterwards has it."""
+    code = ("import sys, cli.paddle_setup; assert not {'nltk', 'paddle.dataset.image'} & set(sys.modules); "
+            "from paddle.dataset import flowers, sentiment; "
+            "assert sentiment.get_word_dict and flowers.simple_transform and {'nltk', 'paddle.dataset.image'} <= set(sys.modules)")
     subprocess.run([sys.executable, '-c', code], env={**os.environ, 'PYTHONPATH': ROOT}, check=True)
 
 

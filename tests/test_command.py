@@ -25,7 +25,8 @@ def test_ctrl_c_while_a_progress_bar_is_made_is_one_line():
 
 def test_paddle_imports_nothing_for_data_sets_of_its_own():
     """And who asks for one of them afterwards has it."""
-    code = ("import sys, cli.paddle_setup; slow = {'nltk', 'paddle.dataset.image'}; assert not slow & set(sys.modules); "
+    code = ("import sys, cli.paddle_setup; slow = {'nltk', 'paddle.dataset.image'}; "
+            "assert not slow & set(sys.modules); "
             "from paddle.dataset import flowers, sentiment; assert slow <= set(sys.modules); "
             "assert sentiment.get_word_dict and flowers.simple_transform")
     subprocess.run([sys.executable, '-c', code], env={**os.environ, 'PYTHONPATH': ROOT}, check=True)

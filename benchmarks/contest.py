@@ -14,6 +14,7 @@ import time
 import numpy as np
 
 from cli.command import Parser, positive
+from cli.paddle_setup import MKL_AVX2
 
 BENCHMARKS = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(BENCHMARKS)
@@ -21,6 +22,9 @@ ROOT = os.path.dirname(BENCHMARKS)
 LIMIT = 120
 # In seconds: when its turns have taken this long together, it gets no more.
 SHARE = 20
+# The contestants that run Paddle as it is without cli/paddle_setup.py: on a processor that is not Intel's, its MKL then
+# takes its code for SSE.
+STOCK = ('paddle-stock', 'article-stock')
 # In seconds, before a turn: OpenMP's threads spin for a while after their work.
 PAUSE = 0.5
 
@@ -42,10 +46,10 @@ def parser(name, description, quick, turns, packages):
 class Contestant:
     """A process and its `report`: title, seconds of each turn, their median, and why it is left out, or None."""
 
-    def __init__(self, title, command_line, threads):
+    def __init__(self, title, command_line, environment):
         self.command_line = command_line
         self.process = None
-        self.environment = dict(os.environ, OMP_NUM_THREADS=str(threads))
+        self.environment = dict(os.environ, **environment)
         # Not a pipe, which blocks a process that writes much while nobody reads.
         self.errors = tempfile.TemporaryFile('w+')
         self.report = {'title': title, 'seconds': [], 'median': None, 'left_out': None}
@@ -97,8 +101,11 @@ def compete(contestants, arguments, options, turns, least=1):
     for name, (script, title, *_) in contestants.items():
         python = options.python if script.startswith(('torch', 'onnx')) else sys.executable
         if os.path.exists(python):
+            environment = {'OMP_NUM_THREADS': str(options.threads)}
+            if name in STOCK:
+                environment.update(dict.fromkeys(MKL_AVX2, '0'))
             running[name] = Contestant(title, [python, os.path.join(BENCHMARKS, script), name, *arguments[name]],
-                                       options.threads)
+                                       environment)
     try:
         for contestant in running.values():
             contestant.prepare()
@@ -124,8 +131,3 @@ def print_table(title, reports, heading, columns):
             seconds = report['seconds']
             print('%-44s %8.3f  %7.3f - %-7.3f %5d %s' % (
                 report['title'], report['median'], min(seconds), max(seconds), len(seconds), columns(report, reports)))
-
-
-def processor():
-    with open('/proc/cpuinfo') as file:
-        return next((line.split(':', 1)[1].strip() for line in file if line.startswith('model name')), 'processor')

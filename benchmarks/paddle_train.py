@@ -133,4 +133,5 @@ def cross_entropy(x, label):
 
 
 if __name__ == '__main__':
-    contestant.update({'article': as_published, 'plain': ours(False), 'ours': ours(True)})
+    contestant.update({'article-stock': as_published, 'article': as_published, 'plain': ours(False),
+                       'ours': ours(True)})

@@ -24,11 +24,13 @@ import contest
 
 from cli import command
 from cli.command import RunError
+from cli.paddle_setup import processor
 
 # {name: (script, title, largest relative difference of the first pixel loss from ours)}; None if the initial weights
 # differ from ours.
 CONTESTANTS = {
-    'article': ('paddle_train.py', "the article's graph", None),
+    'article-stock': ('paddle_train.py', "the article's graph", None),
+    'article': ('paddle_train.py', "the article's graph, MKL as in train.py", None),
     'plain': ('paddle_train.py', 'train.py without the rewrites for the CPU', 1e-4),
     'ours': ('paddle_train.py', 'train.py', 0),
     'torch': ('torch_train.py', 'PyTorch fp32, channels_last', None),
@@ -43,7 +45,7 @@ QUICK = dict(blocks=2, filters=16, d_filters=4, vgg_filters=[4, 4, 8, 8, 8], cro
 def main(argv):
     parser = contest.parser('train.py', __doc__, 'networks of a few filters, few turns', '7; 2', 'PyTorch')
     options = parser.parse_args(argv)
-    report = {'processor': contest.processor(), 'threads': options.threads, 'stages': {}}
+    report = {'processor': processor().get('model name', 'processor'), 'threads': options.threads, 'stages': {}}
     print('%s, %d threads' % (report['processor'], options.threads))
     if not os.path.exists(options.python):
         print('without PyTorch: %s does not exist; --help says how to make it' % options.python)

@@ -33,7 +33,7 @@ from PIL import Image
 import upscale
 from cli import command
 from cli.command import RunError
-from cli.paddle_setup import fluid, set_threads
+from cli.paddle_setup import fluid, processor, set_threads
 from cpu import engine
 from data_utils import EMBEDDED, bicubic_resize, embedded, read_image, standardized
 from layers import variables_of
@@ -47,6 +47,7 @@ OTHERS = 'PyTorch, ONNX Runtime and OpenVINO'
 # {name: (script, title)}.
 CONTESTANTS = {
     'paddle-stock': ('upscale.py', 'Paddle 1.8.5, the graph as trained'),
+    'paddle': ('upscale.py', 'the same, MKL as in upscale.py'),
     'fp32': ('upscale.py', 'upscale.py, fp32'),
     'int8': ('upscale.py', 'upscale.py, int8'),
     'torch-eager': ('torch_g.py', 'PyTorch fp32, eager, channels_last'),
@@ -74,7 +75,8 @@ def main(argv):
     parser.add_argument('--model', metavar='DIR', help='network (untrained weights, which are as fast)')
     options = parser.parse_args(argv)
     width, height = (160, 90) if options.quick else (640, 360)
-    report = {'processor': contest.processor(), 'threads': options.threads, 'picture': [width, height]}
+    report = {'processor': processor().get('model name', 'processor'), 'threads': options.threads,
+              'picture': [width, height]}
     print('%s, %d threads; %d x %d -> %d x %d pixels' % (
         report['processor'], options.threads, width, height, 4 * width, 4 * height))
     has_others = os.path.exists(options.python)
@@ -200,7 +202,7 @@ def photograph(height, width):
 
 # Our contestants
 
-def stock(path, image):
+def plain(path, image):
     """The graph as it was trained, run by a fluid Executor."""
     program, scope = fluid.Program(), fluid.Scope()
     with fluid.program_guard(program, fluid.Program()):
@@ -225,6 +227,6 @@ def ours(precision):
 if __name__ == '__main__':
     if sys.argv[1:2] and sys.argv[1] in CONTESTANTS:
         set_threads(int(os.environ['OMP_NUM_THREADS']))
-        contestant.enlarge({'paddle-stock': stock, 'fp32': ours('fp32'), 'int8': ours('int8')})
+        contestant.enlarge({'paddle-stock': plain, 'paddle': plain, 'fp32': ours('fp32'), 'int8': ours('int8')})
     else:
         sys.exit(command.run(main))

@@ -11,24 +11,17 @@ import struct
 
 import numpy as np
 
-from cli.paddle_setup import fluid
+from cli.paddle_setup import fluid, processor
 from cpu.inference_graph import Graph, before_shuffle, body, body_reach, tail
 from cpu.tiles import windows
 from data_utils import EMBEDDED, SCALE, bicubic_resize, embedded, read_image, standardized
-
-CPUINFO = '/proc/cpuinfo'
-
 
 # The processor
 
 @functools.lru_cache(maxsize=None)
 def unsupported():
     """Why this processor does not compute int8 fast, or None if it does."""
-    try:
-        with open(CPUINFO) as file:
-            info = dict(re.findall(r'^([\w ]+?)\s*: (.*)$', file.read().split('\n\n')[0], re.MULTILINE))
-    except OSError:
-        info = {}
+    info = processor()
     if 'avx512_vnni' not in info.get('flags', '').split():
         return 'this processor has no AVX-512 VNNI'
     if info['vendor_id'] != 'GenuineIntel' and not tell_number_of_cores(info):

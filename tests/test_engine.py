@@ -9,6 +9,7 @@ import pytest
 from conftest import ROOT, megabytes, photograph
 
 import srgan_g
+from cli import paddle_setup
 from cli.command import RunError, UsageError
 from cli.paddle_setup import fluid
 from cpu import engine, fp32, int8
@@ -447,7 +448,7 @@ class TestInt8:
     def test_processor_without_vnni_computes_in_fp32_and_says_so(self, saved, monkeypatch, tmp_path):
         cpuinfo = tmp_path / 'cpuinfo'
         cpuinfo.write_text('processor\t: 0\nvendor_id\t: GenuineIntel\nflags\t\t: fpu sse2 avx2\n\n')
-        monkeypatch.setattr(int8, 'CPUINFO', str(cpuinfo))
+        monkeypatch.setattr(paddle_setup, 'CPUINFO', str(cpuinfo))
         monkeypatch.setattr(int8, 'unsupported', int8.unsupported.__wrapped__)
         model = engine.load(saved, 'int8')
         assert model.precision == 'fp32' and 'VNNI' in model.note

@@ -9,10 +9,11 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
-from cli import command
-from cli.paddle_setup import choose_place, fluid
+from cli import command, paddle_setup
+from cli.paddle_setup import MKL_AVX2, choose_place, fluid, mkl_takes_sse, processor
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 TOOLS = ('awk', 'cat', 'cksum', 'dirname', 'grep', 'make', 'rm', 'sed', 'sh')
@@ -277,6 +278,38 @@ def test_a_system_library_that_opencv_lacks_is_one_line_with_the_apt_command(tmp
         universal_newlines=True)
     assert done.returncode == 2
     assert lost in one_line(done.stderr) and 'apt-get install libsm6' in done.stderr
+
+
+@pytest.mark.skipif('avx2' not in processor().get('flags', '').split(), reason='this processor has no AVX2')
+def test_matrix_products_use_fused_multiplication():
+    """MKL's code for AVX2 has it, so that x * x - round(x * x) is not zero, and its code for SSE does not."""
+    x = np.float32(1 + 2 ** -12)
+    program = fluid.Program()
+    with fluid.program_guard(program, fluid.Program()):
+        product = fluid.layers.matmul(fluid.data('rows', [64, 64]), fluid.data('columns', [64, 64]))
+    rows, columns = np.zeros((2, 64, 64), np.float32)
+    rows[:, 0], rows[:, 1] = -(x * x), x
+    columns[0], columns[1] = 1, x
+    found, = fluid.Executor(fluid.CPUPlace()).run(program, feed={'rows': rows, 'columns': columns},
+                                                  fetch_list=[product])
+    assert np.any(found)
+
+
+def test_mkl_is_left_alone_on_a_processor_of_intel_or_without_avx2(tmp_path, monkeypatch):
+    monkeypatch.setattr(paddle_setup, 'CPUINFO', str(tmp_path / 'cpuinfo'))
+    assert not mkl_takes_sse()
+    for vendor, flags, helped in (('AuthenticAMD', 'sse2 avx avx2 fma', True), ('GenuineIntel', 'avx2 fma', False),
+                                  ('AuthenticAMD', 'sse2 avx', False)):
+        (tmp_path / 'cpuinfo').write_text('vendor_id\t: %s\nflags\t\t: %s\n' % (vendor, flags))
+        assert mkl_takes_sse() is helped
+
+
+def test_a_choice_of_mkls_code_by_the_user_stays():
+    own = dict(os.environ, **dict.fromkeys(MKL_AVX2, 'mine'))
+    shown = subprocess.check_output(
+        [sys.executable, '-c', 'import os, cli.paddle_setup; print(os.environ[%r])' % list(MKL_AVX2)[0]],
+        env=own, cwd=ROOT, universal_newlines=True)
+    assert shown == 'mine\n'
 
 
 def test_device_gpu_without_a_gpu_is_a_usage_error():

@@ -18,7 +18,7 @@ import pytest
 if __name__ == '__main__':
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from cli.paddle_setup import fluid
+from cli.paddle_setup import fluid, processor
 from cpu import winograd
 
 # (pictures, channels, filters, height, width, stride)
@@ -52,7 +52,7 @@ def convolution(shape, by_onednn):
     return exe.run(program, feed, [out, *gradients], scope=scope)
 
 
-needs_avx512 = pytest.mark.skipif('avx512bw' not in open('/proc/cpuinfo').read().split(),
+needs_avx512 = pytest.mark.skipif('avx512bw' not in processor().get('flags', '').split(),
                                   reason="oneDNN's Winograd needs AVX-512")
 
 

@@ -73,7 +73,7 @@ def fast_bias(block, op):
     else:
         op.desc.set_input('Bias', [bias.name])
         op.desc.set_output('Output', [out.name])
-    block._remove_op(block.ops.index(readers[0]))
+    remove(block, readers[0])
 
 
 def stay_in_layout(block):
@@ -103,7 +103,7 @@ def shuffle_by_onednn(block, op):
     moved = insert(block, op, 'transpose2', {'X': split}, 'moved', {'axis': [0, 3, 1, 4, 2], 'use_mkldnn': True})
     insert(block, op, 'reshape2', {'X': moved}, block.var(*op.output('Out')),
            {'shape': [-1, channels // factor ** 2, factor * height, factor * width]})
-    block._remove_op(block.ops.index(op))
+    remove(block, op)
 
 
 def insert(block, before, op_type, inputs, output, attrs):
@@ -118,6 +118,13 @@ def insert(block, before, op_type, inputs, output, attrs):
                                              stop_gradient=True)
     block._insert_op(block.ops.index(before), type=op_type, inputs=inputs, outputs=outputs, attrs=attrs)
     return output
+
+
+def remove(block, op):
+    """Remove an operation. `block._remove_op` first compares the whole block with its description, which takes 6 ms."""
+    index = block.ops.index(op)
+    block.desc._remove_op(index, index + 1)
+    del block.ops[index]
 
 
 def convolution_as_matmul(block, op):
@@ -150,7 +157,7 @@ def convolution_as_matmul(block, op):
     product = append('reshape2', {'X': product}, 'places', {'shape': [-1, places, filters]})
     product = append('transpose2', {'X': product}, 'maps', {'axis': [0, 2, 1]})
     append('reshape2', {'X': product}, out, {'shape': [-1, filters, out_height, out_width]})
-    block._remove_op(block.ops.index(op))
+    remove(block, op)
 
 
 def same_padding(size, kernel, stride):

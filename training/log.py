@@ -28,7 +28,8 @@ class RunLog:
     def __init__(self, folder, rows=(), visualdl=False):
         self.folder = folder
         self.rows = list(rows)
-        self.drawn = -math.inf
+        # When the curves were last drawn, and of how many rows.
+        self.drawn = -math.inf, None
         self.visual = VisualLog(folder, rows) if visualdl else None
 
     def add(self, row):
@@ -37,7 +38,7 @@ class RunLog:
         self.write()
         if self.visual:
             self.visual.add(row)
-        if time.monotonic() - self.drawn > SECONDS_BETWEEN_DRAWINGS:
+        if time.monotonic() - self.drawn[0] > SECONDS_BETWEEN_DRAWINGS:
             self.draw()
 
     def write(self):
@@ -48,8 +49,10 @@ class RunLog:
         replace_text(os.path.join(self.folder, 'log.csv'), text.getvalue())
 
     def draw(self):
-        replace_file(os.path.join(self.folder, 'curves.png'), lambda file: draw_curves(self.rows, file))
-        self.drawn = time.monotonic()
+        """Draw the curves, unless they already show all rows."""
+        if self.drawn[1] != len(self.rows):
+            replace_file(os.path.join(self.folder, 'curves.png'), lambda file: draw_curves(self.rows, file))
+            self.drawn = time.monotonic(), len(self.rows)
 
 
 def named(labels):

@@ -3,6 +3,7 @@
 It sets the flags that Paddle reads when it is loaded, imports it without its messages, and gives it all cores.
 """
 import contextlib
+import importlib
 import os
 import re
 import sys
@@ -23,20 +24,35 @@ FLAGS = {'GLOG_minloglevel': '2', 'FLAGS_allocator_strategy': 'auto_growth', 'FL
 MKL_AVX2 = {'MKL_DEBUG_CPU_TYPE': '5'}
 CPUINFO = '/proc/cpuinfo'
 
-# What Paddle imports and this project does not need, half of the import's time: sentiment imports nltk and SciPy's
-# statistics, and image, which the other two import, starts a second Python to try OpenCV.
-UNUSED = ['paddle.dataset.' + name for name in ('sentiment', 'image', 'flowers', 'voc2012')]
+# What Paddle imports and this project does not need, more than half of the time of its import: the data sets import
+# requests, nltk and SciPy's statistics, and start a second Python to try OpenCV; slim imports SciPy's optimisation.
+UNUSED = ('paddle.dataset', 'paddle.dataset.common', 'paddle.fluid.contrib.slim')
+
+
+class Later(types.ModuleType):
+    """Stands for a module, which is imported when something of it is first used."""
+
+    __all__ = ()
+
+    def __getattr__(self, name):
+        if sys.modules.get(self.__name__) is self:
+            raise AttributeError(name)
+        return getattr(importlib.import_module(self.__name__), name)
 
 
 @contextlib.contextmanager
-def without(modules):
-    """Replace modules by empty ones inside the context. A later import gets the real ones."""
-    sys.modules.update((name, types.ModuleType(name)) for name in modules)
+def imported_later(names):
+    """A context for an import that imports these modules too: they are imported when they are first used instead."""
+    modules = {name: Later(name) for name in names}
+    sys.modules.update(modules)
     try:
         yield
     finally:
-        for name in modules:
+        for name, module in modules.items():
             del sys.modules[name]
+            parent, _, own_name = name.rpartition('.')
+            if parent in sys.modules:
+                setattr(sys.modules[parent], own_name, module)
 
 
 def import_paddle():
@@ -44,7 +60,7 @@ def import_paddle():
     for name, value in {**FLAGS, **(MKL_AVX2 if mkl_takes_sse() else {})}.items():
         os.environ.setdefault(name, value)
     try:
-        with silent_stderr(), without(UNUSED):
+        with silent_stderr(), imported_later(UNUSED):
             import paddle.fluid
     except ImportError as error:
         # Paddle imports OpenCV.

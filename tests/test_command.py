@@ -3,6 +3,7 @@ import os
 import subprocess
 import sys
 
+import pytest
 from conftest import ROOT
 
 INTERRUPTED = '''
@@ -23,12 +24,15 @@ def test_ctrl_c_while_a_progress_bar_is_made_is_one_line():
     assert process.returncode == 130 and process.stderr == 'error: stopped\n'
 
 
-def test_paddle_imports_nothing_for_data_sets_of_its_own():
-    """And who asks for one of them afterwards has it."""
-    code = ("import sys, cli.paddle_setup; slow = {'nltk', 'paddle.dataset.image'}; "
-            "assert not slow & set(sys.modules); "
-            "from paddle.dataset import flowers, sentiment; assert slow <= set(sys.modules); "
-            "assert sentiment.get_word_dict and flowers.simple_transform")
+@pytest.mark.parametrize('use', [
+    'from paddle.dataset import sentiment; assert sentiment.get_word_dict',
+    'import paddle; assert paddle.dataset.flowers.simple_transform',
+    'import paddle.dataset.common as common; assert common.download',
+    'assert cli.paddle_setup.fluid.contrib.slim.Compressor',
+    'from paddle.fluid.contrib.slim import Compressor'])
+def test_paddle_imports_its_data_sets_and_slim_when_they_are_used(use):
+    code = ("import sys, cli.paddle_setup; slow = {'requests', 'scipy'}; assert not slow & set(sys.modules); "
+            '%s; assert slow & set(sys.modules)' % use)
     subprocess.run([sys.executable, '-c', code], env={**os.environ, 'PYTHONPATH': ROOT}, check=True)
 
 

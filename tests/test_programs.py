@@ -205,6 +205,23 @@ def test_a_sample_follows_the_weights(tiny):
         world.programs.init_g.run(world.exe, world.scope, feed_of())
 
 
+def test_a_program_is_copied_for_its_first_run_alone(tiny, monkeypatch):
+    world = World()
+    feed = feed_of()
+    world.programs.g.run(world.exe, world.scope, feed)
+    monkeypatch.setattr(fluid.Program, 'clone', None)
+    world.programs.g.run(world.exe, world.scope, feed)
+
+
+def test_a_program_runs_in_the_scope_that_it_is_given(tiny):
+    world, other = World(), fluid.Scope()
+    first = world.programs.sample.run(world.exe, world.scope, feed_of())['test_im']
+    world.exe.run(world.programs.startup, scope=other)
+    persistables.set_variable(other, 'out.w_0', np.zeros((3, 8, 1, 1), np.float32))
+    assert not world.programs.sample.run(world.exe, other, feed_of())['test_im'].any()
+    assert np.array_equal(world.programs.sample.run(world.exe, world.scope, feed_of())['test_im'], first)
+
+
 def test_the_stages_have_moments_of_their_own(tiny):
     world = World()
     moments = [{name for name in step.persistables if 'moment' in name}

@@ -2,6 +2,7 @@
 
 The rewrites change the forward operations: call `for_cpu` before `minimize`, so that the gradients follow them.
 """
+import collections
 import functools
 
 import numpy as np
@@ -15,7 +16,8 @@ from cpu.winograd import BLOCK
 FEW_PLACES = 64
 # Operations that oneDNN computes and differentiates in any memory layout. Batch normalisation is not among them: that
 # of oneDNN, in this Paddle, gives zero gradients for scale and shift, and ends the process if they are frozen.
-ANY_LAYOUT = ('relu', 'leaky_relu', 'pool2d')
+ANY_LAYOUT = {'relu', 'leaky_relu', 'pool2d'}
+LAYOUT_KEEPERS = ANY_LAYOUT | {'conv2d'}
 
 
 def for_cpu(program):
@@ -80,13 +82,19 @@ def stay_in_layout(block):
     """Have oneDNN also compute the operations behind its convolutions, so that a map keeps its layout up to the next.
 
     Only maps whose channels fill whole blocks: oneDNN also writes the rest of a block, for which Paddle reserves no
-    memory.
+    memory. And only if all that reads the result keeps it too: the gradient otherwise comes in Paddle's own layout, and
+    oneDNN takes ten times as long for an activation's gradient in two layouts.
     """
+    readers = collections.defaultdict(list)
+    for op in block.ops:
+        for name in op.input_arg_names:
+            readers[name].append(op.type)
     maps = set()
     for op in block.ops:
         if op.type == 'conv2d' and op.attr('data_format') == 'AnyLayout':
             maps.update(name for name in op.output('Output') if block.var(name).shape[1] % BLOCK == 0)
-        elif op.type in ANY_LAYOUT and maps.issuperset(op.input('X')):
+        elif (op.type in ANY_LAYOUT and maps.issuperset(op.input('X'))
+              and LAYOUT_KEEPERS.issuperset(readers[op.output('Out')[0]])):
             op._set_attr('use_mkldnn', True)
             maps.update(op.output('Out'))
 

@@ -315,7 +315,9 @@ def serve(settings, position):
     # Block the signals before Paddle installs its own handlers.
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP)
     errors = multiprocessing.SimpleQueue()
-    servers = [multiprocessing.Process(target=serve_program, args=(settings, name, position, errors), daemon=True)
+    built = programs.build_for(settings, on_cpu=True)
+    servers = [multiprocessing.Process(target=serve_program, args=(settings, built, name, position, errors),
+                                       daemon=True)
                for name in PORTS]
     for server in servers:
         server.start()
@@ -340,7 +342,7 @@ def serve(settings, position):
             server.kill()
 
 
-def serve_program(settings, name, position, errors):
+def serve_program(settings, built, name, position, errors):
     """Serve one program in this process; if the run cannot continue, put one line into the queue `errors`."""
     # End when the parent ends, and hide Paddle's C++ stack traces.
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -348,7 +350,7 @@ def serve_program(settings, name, position, errors):
     address = addresses(settings, name)[settings.server_id]
     exe = fluid.Executor(fluid.CPUPlace())
     scope = fluid.Scope()
-    transpiler = transpiled(settings, programs.build_for(settings, on_cpu=True), name)
+    transpiler = transpiled(settings, built, name)
     program, startup = transpiler.get_pserver_programs(address)
     exe.run(startup, scope=scope)
     persistables.set_variable(scope, CHECKSUMS, np.array(list(checksums(settings, position).values()), np.int64))

@@ -28,3 +28,14 @@ def test_curves_of_any_length_are_drawn(tmp_path):
         height, width = image.shape[0] // 3, image.shape[1] // 2
         panels = [image[y:y + height, x:x + width, 1] for y in (0, height, 2 * height) for x in (0, width)]
         assert [(panel > 120).sum() > 40 for panel in panels] == [panel == '1' for panel in filled]
+
+
+def test_curves_are_drawn_again_for_new_rows_alone(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(log, 'draw_curves', lambda rows, file: drawn.append(len(rows)))
+    run_log = log.RunLog(str(tmp_path), [{'stage': 'init', 'epoch': 1}])
+    for epoch in (2, 3):
+        run_log.add({'stage': 'init', 'epoch': epoch})
+    run_log.draw()
+    run_log.draw()
+    assert drawn == [2, 3]

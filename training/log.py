@@ -29,7 +29,8 @@ class RunLog:
         self.folder = folder
         self.rows = list(rows)
         # When the curves were last drawn, and of how many rows.
-        self.drawn = -math.inf, None
+        self.drawn_at = -math.inf
+        self.drawn_rows = None
         self.visual = VisualLog(folder, rows) if visualdl else None
 
     def add(self, row):
@@ -38,7 +39,7 @@ class RunLog:
         self.write()
         if self.visual:
             self.visual.add(row)
-        if time.monotonic() - self.drawn[0] > SECONDS_BETWEEN_DRAWINGS:
+        if time.monotonic() - self.drawn_at > SECONDS_BETWEEN_DRAWINGS:
             self.draw()
 
     def write(self):
@@ -50,9 +51,10 @@ class RunLog:
 
     def draw(self):
         """Draw the curves, unless they already show all rows."""
-        if self.drawn[1] != len(self.rows):
+        if self.drawn_rows != len(self.rows):
             replace_file(os.path.join(self.folder, 'curves.png'), lambda file: draw_curves(self.rows, file))
-            self.drawn = time.monotonic(), len(self.rows)
+            self.drawn_at = time.monotonic()
+            self.drawn_rows = len(self.rows)
 
 
 def named(labels):

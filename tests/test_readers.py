@@ -136,9 +136,9 @@ def test_a_picture_is_read_once_for_as_many_rounds_as_the_memory_holds(plain):
     """Without memory once for each crop; never do more crops wait than fit; and the readings are spread evenly."""
     crop_bytes = 3 * (40 ** 2 + 10 ** 2)
     with readers.Readers(plain, 2, print) as pictures:
-        for cache_mb, at_least in ((0, 1), (1, 30), (64, feeds.MAX_ROUNDS)):
+        for cache_mb, at_least, rounds in ((0, 1, 20), (1, 30, 70), (64, feeds.MAX_ROUNDS, 70)):
             counted, readings = Counted(pictures), []
-            updates, ahead = 12 * 70, feeds.LOOK_AHEAD
+            updates, ahead = 12 * rounds, feeds.LOOK_AHEAD
             for update, _ in enumerate(feeds.feeds(counted, settings(
                     batch_size=4, crop_size=40, cache_mb=cache_mb), 0, updates)):
                 readings.append(len(counted.read))

@@ -43,8 +43,11 @@ class Later(types.ModuleType):
 
 @contextlib.contextmanager
 def imported_later(names):
-    """A context for an import that imports these modules too: they are imported when they are first used instead."""
-    modules = {name: Later(name) for name in names}
+    """A context for an import that imports these modules too: they are imported when they are first used instead.
+
+    Those that are imported already stay as they are.
+    """
+    modules = {name: Later(name) for name in names if name not in sys.modules}
     sys.modules.update(modules)
     try:
         yield

@@ -36,6 +36,12 @@ def test_paddle_imports_its_data_sets_and_slim_when_they_are_used(use):
     subprocess.run([sys.executable, '-c', code], env={**os.environ, 'PYTHONPATH': ROOT}, check=True)
 
 
+def test_what_of_paddle_is_imported_already_stays():
+    code = ("import sys, paddle; first = paddle.dataset; import cli.paddle_setup; "
+            "assert paddle.dataset is first is sys.modules['paddle.dataset']")
+    subprocess.run([sys.executable, '-c', code], env={**os.environ, 'PYTHONPATH': ROOT}, check=True)
+
+
 def test_a_name_that_is_no_text_is_escaped_on_the_line():
     code = ("import os, sys; from cli import command; "
             "sys.exit(command.run(lambda _: print(os.fsdecode(b'\\xff \\xe7\\x8c\\xab'))))")

@@ -19,10 +19,9 @@ LAST_LINES = 8
 def set_up():
     """Install missing packages, then import Paddle with all cores. Raises RuntimeError as install_missing does."""
     new = install_missing(os.path.join(ROOT, 'requirements.txt'))
-    # Imported late: these modules need some of the packages.
-    import paddle  # noqa: I001
-
-    from cli import paddle_setup  # noqa: F401
+    # Imported late: these modules need some of the packages. paddle_setup first, because it sets Paddle's flags.
+    from cli import paddle_setup  # noqa: F401, I001
+    import paddle
     print('Paddle %s, %s' % (paddle.__version__, 'GPU' if has_gpu() else 'CPU'))
     print('新安装 (newly installed): %s' % (', '.join(new) or '无 (nothing was missing)'))
 

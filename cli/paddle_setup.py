@@ -64,6 +64,7 @@ def import_paddle():
     for name, value in {**FLAGS, **(MKL_AVX2 if mkl_takes_sse() else {})}.items():
         os.environ.setdefault(name, value)
     # Otherwise an eighth of the import's time goes into looking for garbage, of which there is none.
+    collects = gc.isenabled()
     gc.disable()
     try:
         with silent_stderr(), imported_later(UNUSED):
@@ -74,7 +75,8 @@ def import_paddle():
             end_without_opencv(error)
         sys.exit(complain('paddlepaddle 1.8.5 does not import here (%s); `make setup` installs it' % error, 2))
     finally:
-        gc.enable()
+        if collects:
+            gc.enable()
     # The Executor says so before it raises an exception, which then says more.
     warnings.filterwarnings('ignore', 'The following exception is not an EOF exception')
     return paddle.fluid

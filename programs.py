@@ -6,6 +6,7 @@ startup program initialises each variable once.
 import collections
 
 from cli.paddle_setup import fluid
+from cpu.shared_forward import share_forward
 from cpu.training_graph import for_cpu
 from data_utils import SCALE
 from losses import CONTENT_LOSSES, PICTURE_LOSSES, d_losses, g_loss, objective_of, opinions, perceptual_loss
@@ -34,7 +35,8 @@ Programs = collections.namedtuple('Programs', 'startup init_g d g sample')
 class Step:
     """A program with the names of its feeds and its fetches, {name: Variable}.
 
-    `persistables` lists, sorted by name, the variables that keep their values from one run to the next.
+    `persistables` lists, sorted by name, the variables that keep their values from one run to the next. after: the Step
+    that must have run on the same feed just before, because this one goes on with what it has computed; or None.
     """
 
     def __init__(self, program, feeds, fetches):
@@ -42,6 +44,8 @@ class Step:
         self.feeds = feeds
         self.fetches = fetches
         self.scope = None
+        self.after = None
+        self.fed = None
         self.persistables = sorted(variable.name for variable in program.list_vars() if variable.persistable)
 
     def run(self, exe, scope, feed):
@@ -50,6 +54,8 @@ class Step:
         Without its cache, the Executor copies the program for each run, which takes a tenth of an update. With the
         cache, it would run the program in the scope of the first run, whatever scope it is given.
         """
+        assert not self.after or self.after.fed is feed, 'not the feed of the step before'
+        self.fed = feed
         self.scope = self.scope or scope
         values = exe.run(self.program, feed={name: feed[name] for name in self.feeds},
                          fetch_list=list(self.fetches.values()), scope=scope,
@@ -59,8 +65,12 @@ class Step:
 
 def build_for(settings, on_cpu, distribution=None):
     """Build the programs for a run's settings, for a CPU or a GPU. See AdamOptions for `distribution`."""
-    return build(settings.crop_size, objective_of(settings), settings.seed,
-                 AdamOptions(on_cpu, settings.amp, settings.clip_gradients, distribution), settings.moving_statistics)
+    built = build(settings.crop_size, objective_of(settings), settings.seed,
+                  AdamOptions(on_cpu, settings.amp, settings.clip_gradients, distribution), settings.moving_statistics)
+    # If G's maps are normalised by the batch, its statistics follow the maps in g alone.
+    if on_cpu and settings.moving_statistics:
+        continue_from_d(built.d, built.g)
+    return built
 
 
 def build(crop_size, objective, seed, adam, moving_statistics=False):
@@ -82,6 +92,14 @@ def build(crop_size, objective, seed, adam, moving_statistics=False):
             sample_step(startup))
 
 
+def continue_from_d(d, g):
+    """Have the Step g, which follows d on the same feed, take G's picture and VGG19's maps from d."""
+    share_forward(d.program, g.program)
+    g.after = d
+    read = {name for op in g.program.global_block().ops for name in op.input_arg_names}
+    g.feeds = [name for name in g.feeds if name in read]
+
+
 def init_g_step(startup, crop_size, moving_statistics, adam):
     """Pre-training: G minimises the pixel loss."""
     program = fluid.Program()
@@ -99,7 +117,9 @@ def d_step(startup, crop_size, objective, moving_statistics, adam):
     with fluid.program_guard(program, startup):
         t_image, t_target_image = picture_pair(crop_size)
         with already_initialised():
-            fake = SRGAN_g(t_image, frozen=True, moving_statistics=moving_statistics)
+            # Nothing changes G here. It is not frozen if that is not needed, so that it is the same as in g.
+            fake = SRGAN_g(t_image, frozen=not moving_statistics, moving_statistics=moving_statistics)
+            fake.stop_gradient = True
         maps = [feature_maps(image, discriminator.maps) for image in (t_target_image, fake)]
         verdicts = judge(discriminator, (t_target_image, fake), maps)
         losses = d_losses(discriminator.loss, verdicts, objective.label_smoothing)

@@ -472,6 +472,31 @@ def test_the_rewrites_for_the_cpu_change_no_number(name, tiny):
         assert np.allclose(after[variable], before[variable], rtol=1e-3, atol=1e-5 * largest), variable
 
 
+@pytest.mark.parametrize('content_loss', ['directions', 'pool5'])
+@pytest.mark.parametrize('discriminator', sorted(srgan_d.DISCRIMINATORS))
+def test_g_goes_on_with_what_d_has_computed(discriminator, content_loss, tiny, tmp_path):
+    """And no number changes: losses and variables, in several updates."""
+    worlds = [World(content_loss, moving_statistics=True, discriminator=discriminator, tmp_path=tmp_path)
+              for _ in range(2)]
+    apart, together = [world.programs for world in worlds]
+    programs.continue_from_d(together.d, together.g)
+    assert together.g.feeds == (['vgg19_input'] if content_loss == 'pool5' else [])
+    counts = [[op.type for op in built.g.program.global_block().ops].count('conv2d') for built in (apart, together)]
+    # All of G's, and those of VGG19 up to the last map that D sees, once for each picture.
+    assert counts[0] - counts[1] == len([name for name in worlds[0].g if re.match(r'(n|out).*\.w_0$', name)
+                                         and '/b' not in name]) + (24 if discriminator == 'features' else 0)
+    for number in range(3):
+        feed = feed_of(number)
+        seen = [[getattr(world.programs, name).run(world.exe, world.scope, feed) for name in ('d', 'g')]
+                for world in worlds]
+        assert seen[0] == seen[1]
+    wanted, variables = [world.all() for world in worlds]
+    assert all(np.array_equal(variables[name], wanted[name]) for name in wanted)
+    together.d.run(worlds[1].exe, worlds[1].scope, feed_of())
+    with pytest.raises(AssertionError, match='not the feed'):
+        together.g.run(worlds[1].exe, worlds[1].scope, feed_of())
+
+
 @pytest.mark.parametrize('discriminator', sorted(srgan_d.DISCRIMINATORS))
 def test_the_programs_compute_no_gradient_that_nothing_reads(discriminator, tiny):
     objective = Objective('directions', 0.2, {loss.weight: 1.0 for loss in losses.PICTURE_LOSSES}, 0.1, discriminator)

@@ -12,7 +12,7 @@ from training.visual_log import VisualLog
 
 COLUMNS = ('stage', 'epoch', 'update', *losses.COLUMNS, 'psnr_y', 'lpips', 'val_psnr_y', 'val_ssim_y',
            'learning_rate', 'seconds', 'waited', 'pictures_per_second')
-SECONDS_BETWEEN_DRAWINGS = 20
+SECONDS_BETWEEN_DRAWINGS = 40
 # A colour means the same in all panels: C0 G's own curve, C2 real pictures or validation, C3 generated pictures. Other
 # curves take the colours from C4 on.
 COLOURS = {'psnr_y': 'C0', 'lpips': 'C0', 'l_g_pix': 'C0', 'l_g_gan': 'C0', 'learning_rate': 'C0', 'val_psnr_y': 'C2',

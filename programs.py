@@ -64,10 +64,13 @@ class Step:
 
 
 def build_for(settings, on_cpu, distribution=None):
-    """Build the programs for a run's settings, for a CPU or a GPU. See AdamOptions for `distribution`."""
+    """Build the programs for a run's settings, for a CPU or a GPU. See AdamOptions for `distribution`.
+
+    With `moving_statistics` on a CPU, g goes on with what d has computed and must run after d, on the same feed.
+    """
     built = build(settings.crop_size, objective_of(settings), settings.seed,
                   AdamOptions(on_cpu, settings.amp, settings.clip_gradients, distribution), settings.moving_statistics)
-    # If G's maps are normalised by the batch, its statistics follow the maps in g alone.
+    # Otherwise G's statistics follow the batch, in g alone.
     if on_cpu and settings.moving_statistics:
         continue_from_d(built.d, built.g)
     return built
@@ -93,7 +96,7 @@ def build(crop_size, objective, seed, adam, moving_statistics=False):
 
 
 def continue_from_d(d, g):
-    """Have the Step g, which follows d on the same feed, take G's picture and VGG19's maps from d."""
+    """Have the Step g, which runs after d on the same feed, take G's picture and VGG19's maps from d."""
     share_forward(d.program, g.program)
     g.after = d
     read = {name for op in g.program.global_block().ops for name in op.input_arg_names}
@@ -117,7 +120,7 @@ def d_step(startup, crop_size, objective, moving_statistics, adam):
     with fluid.program_guard(program, startup):
         t_image, t_target_image = picture_pair(crop_size)
         with already_initialised():
-            # Nothing changes G here. It is not frozen if that is not needed, so that it is the same as in g.
+            # With moving statistics nothing changes G here. It is then built as in g, which can go on with its maps.
             fake = SRGAN_g(t_image, frozen=not moving_statistics, moving_statistics=moving_statistics)
             fake.stop_gradient = True
         maps = [feature_maps(image, discriminator.maps) for image in (t_target_image, fake)]

@@ -14,6 +14,8 @@ from PIL import Image
 
 RUN = ['--data', 'data', '--recipe', 'scratch', '--content-loss', 'mse', '--crop-size', '32', '--batch-size', '4',
        '--threads', '1', '--readers', '1', '--epoch-updates', '5', '--n-epoch-init', '4', '--n-epoch', '4']
+# With these, g goes on with what d has computed.
+FIXED = [*RUN, '--moving-statistics', 'on']
 # Seconds after which the processes of these tests give each other up, and until they have ended then.
 PATIENCE, END = 12, 30
 
@@ -79,7 +81,7 @@ def state(folder):
 @pytest.fixture(scope='module')
 def one(place):
     """The state of a run of one process, whose networks normalise by their statistics."""
-    subprocess.run([sys.executable, os.path.join(ROOT, 'tests', 'tiny_fixed.py'), 'train.py', *RUN, *folders('one')],
+    subprocess.run([sys.executable, os.path.join(ROOT, 'tests', 'tiny_fixed.py'), 'train.py', *FIXED, *folders('one')],
                    cwd=str(place), check=True, stdout=subprocess.DEVNULL)
     return state(place / 'one')
 
@@ -98,7 +100,7 @@ def assert_follows(variables, wanted):
 
 def test_two_trainers_with_half_the_batch_follow_one_with_the_whole(cluster, one, place):
     """20 updates of each program, with networks in which no picture changes how another one is normalised."""
-    for process in cluster('tiny_fixed.py', *RUN, *folders('two')):
+    for process in cluster('tiny_fixed.py', *FIXED, *folders('two')):
         assert Result(process).code == 0
     assert_follows(state(place / 'two'), one)
 
@@ -117,7 +119,7 @@ def test_each_trainer_normalises_by_its_part_and_the_statistics_of_trainer_0_are
 
 def test_a_run_goes_from_one_machine_to_a_cluster_and_back(cluster, begin, one, place):
     """By one process up to an epoch of D and G; by a cluster until one of its trainers is asked to stop; by one."""
-    assert Result(begin('tiny_fixed.py', *RUN, '--n-epoch', '1', *folders('moved'))).code == 0
+    assert Result(begin('tiny_fixed.py', *FIXED, '--n-epoch', '1', *folders('moved'))).code == 0
     processes = cluster('tiny_fixed.py', '--resume', '--n-epoch', '4', *folders('moved'))
     log = place / 'moved' / 'output' / 'log.csv'
     wait_for(lambda: '\ngan,2,' in log.read_text(), processes[0])

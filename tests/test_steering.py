@@ -26,7 +26,7 @@ from training.stages import Position
 
 ALL = ('--ema', '0.9', '--warm-up', '4', '--schedule-init', '10:0.1', '--schedule', 'cosine', '--d-updates', '2',
        '--label-smoothing', '0.1', '--learning-rate-d', '3e-4', '--degrade', 'photo', '--clip-gradients', '1',
-       '--val', 'val', '--val-every', '2')
+       '--moving-statistics', 'on', '--val', 'val', '--val-every', '2')
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import numpy as np
 
 from cli.command import UsageError
 from data_utils import SCALE, bicubic_resize, list_images, read_image
-from reading.folders import EXTENSIONS, pictures_of_other_kinds
+from reading.folders import EXTENSIONS, not_taken
 from reading.picture_file import UnreadableImage, read_size
 
 # The smallest side that is measured: what LPIPS needs, as a multiple of SCALE. It holds without --lpips too, so that
@@ -147,7 +147,7 @@ def find_pairs(folder):
     """Find the pictures to measure in a folder -> (pairs, left_out).
 
     pairs: [Pair(name, path of HR, path of LR), ...]. If no picture has an LR partner, lr is None in every Pair.
-    left_out: a line for each picture that lacks its partner or is of another kind.
+    left_out: a line for each picture that lacks its partner or is of another kind, and each folder that cannot be read.
     Raises UsageError if there is no HR picture.
     """
     inside = list_images(folder)
@@ -163,8 +163,9 @@ def find_pairs(folder):
     known = set(partners.values())
     left_out += ['%s: no high-resolution partner' % path for path in inside
                  if path in names.lows and path not in known and names.marks[path].scale in (None, SCALE)]
-    left_out += ['%s: pictures of this kind are not measured; convert it to PNG' % path
-                 for path in pictures_of_other_kinds(folder)]
+    other, unreadable = not_taken(folder)
+    left_out += ['%s: pictures of this kind are not measured; convert it to PNG' % path for path in other]
+    left_out += ['%s: this folder cannot be read' % path for path in unreadable]
 
     relative = {path: os.path.relpath(path, folder).replace(os.sep, '/') for path in paired}
     shown = {path: re.sub('_HR$', '', os.path.splitext(relative[path])[0]) for path in paired}

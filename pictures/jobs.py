@@ -55,8 +55,8 @@ def plan(paths, output, tell=print):
 
 def pictures_in(folder, tell):
     """The pictures in a folder and its sub-folders, except results. Raises UsageError if it has none."""
-    found, unnamed, results = [], [], []
-    for path in walk(folder):
+    found, unnamed, results, unreadable = [], [], [], []
+    for path in walk(folder, unreadable):
         stem, ending = os.path.splitext(path)
         if ending.lower() in OTHERS:
             unnamed.append(path)
@@ -64,11 +64,13 @@ def pictures_in(folder, tell):
             found.append(path)
         elif ending.lower() in READABLE and not is_result(path):
             results.append(path)
-    for left_out, reason in ((unnamed, 'whose kind is not taken from a folder'),
-                             (results, 'named as a result, NAME%s, but without the picture NAME' % SUFFIX)):
+    for left_out, reason in ((unnamed, 'whose kind is not taken from a folder; give its own path to enlarge it'),
+                             (results, 'named as a result, NAME%s, but without the picture NAME; give its own path to '
+                              'enlarge it' % SUFFIX),
+                             (unreadable, 'which cannot be read')):
         if left_out:
-            tell('left out: %s%s, %s; give its own path to enlarge it' % (
-                left_out[0], ' and %d more' % (len(left_out) - 1) if left_out[1:] else '', reason))
+            tell('left out: %s%s, %s' % (left_out[0], ' and %d more' % (len(left_out) - 1) if left_out[1:] else '',
+                                         reason))
     if not found:
         raise UsageError('%s: no picture to enlarge in it (%s)' % (folder, ' '.join(READABLE)))
     return found

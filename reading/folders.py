@@ -9,16 +9,18 @@ OTHERS = ('.arw', '.avif', '.cr2', '.cr3', '.dds', '.dng', '.eps', '.exr', '.hdr
           '.nef', '.orf', '.pdf', '.psd', '.raf', '.rw2', '.sgi', '.svg', '.wmf', '.xcf')
 
 
-def walk(folder):
+def walk(folder, unreadable=None):
     """Yield the paths of the files in a folder and its sub-folders, sorted by folder, hidden files left out.
 
     Links to folders are followed, and each folder is visited once, so loops of links end, and no picture of a folder
-    counts twice. Pipes and devices are left out; a link to nothing is not.
+    counts twice. Pipes and devices are left out; a link to nothing is not. unreadable: a list, to which the folders
+    that cannot be read are added.
     """
+    unreadable = [] if unreadable is None else unreadable
     seen, waiting = set(), [folder]
     while waiting:
         links = []
-        for root, folders, names in os.walk(waiting.pop(0)):
+        for root, folders, names in os.walk(waiting.pop(0), onerror=lambda error: unreadable.append(error.filename)):
             status = os.stat(root)
             if (status.st_dev, status.st_ino) in seen:
                 del folders[:]
@@ -34,6 +36,11 @@ def walk(folder):
         waiting += links
 
 
-def pictures_of_other_kinds(folder):
-    """The paths of the pictures in a folder that neither training nor measuring takes: OTHERS, and .gif."""
-    return [path for path in walk(folder) if path.lower().endswith(OTHERS + ('.gif',))]
+def not_taken(folder):
+    """What neither training nor measuring takes from a folder -> (pictures of other kinds, unreadable folders), paths.
+
+    Of other kinds: OTHERS, and .gif.
+    """
+    unreadable = []
+    pictures = [path for path in walk(folder, unreadable) if path.lower().endswith(OTHERS + ('.gif',))]
+    return pictures, unreadable

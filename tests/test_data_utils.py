@@ -12,6 +12,8 @@ from PIL import Image
 
 import data_utils
 from cli.command import UsageError
+from measuring import pairs
+from pictures import jobs
 from reading.picture_file import UnreadableImage
 from training import data_set
 
@@ -129,6 +131,30 @@ def test_pictures_are_found_in_sub_folders_under_any_name(tmp_path):
         path.write_bytes(b'')
     found = data_utils.list_images(str(tmp_path))
     assert found == sorted(str(tmp_path / name) for name in names)
+
+
+def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+    """By training, measuring and enlarging. Root may read every folder; so the system's refusal is made here."""
+    closed, scandir = tmp_path / 'b', os.scandir
+    for folder in (tmp_path / 'a', closed):
+        folder.mkdir()
+        for name in ('1.png', '2.png'):
+            Image.new('RGB', (64, 64)).save(str(folder / name))
+
+    def refuse(path):
+        if str(path) == str(closed):
+            raise PermissionError(13, 'Permission denied', str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, 'scandir', refuse)
+    said = []
+    data_set.find_pictures([[str(tmp_path), 1]], 32, said.append)
+    assert said == ['1 folder(s) that cannot be read left out; the first is %s' % closed]
+    found, left_out = pairs.find_pairs(str(tmp_path))
+    assert len(found) == 2 and left_out == ['%s: this folder cannot be read' % closed]
+    said = []
+    assert len(jobs.plan([str(tmp_path)], None, said.append)) == 2
+    assert said == ['left out: %s, which cannot be read' % closed]
 
 
 def test_one_large_enough_picture_is_held_out(tmp_path):

@@ -9,7 +9,7 @@ import PIL
 from cli.command import UsageError
 from data_utils import EMBEDDED, EMBEDDED_SAMPLE, SCALE, embedded, list_images, read_image
 from measuring.pairs import Names, marks_of, partners_in
-from reading.folders import pictures_of_other_kinds
+from reading.folders import not_taken
 from reading.picture_file import UnreadableImage, read_size
 from storage.files import replace_text
 from training.degradation import DEGRADATIONS
@@ -130,18 +130,21 @@ def require_quarter(partner, low, path, high):
 def leave_out_others(folders, sides, warn):
     """Remove low-resolution pictures that lie beside originals from `sides`, the result of short_sides.
 
-    folders: {folder: its pictures}. `warn` is called with a line on these, and with one on files of other kinds.
+    folders: {folder: its pictures}. `warn` is called with a line on these, on files of other kinds and on folders that
+    cannot be read.
     """
-    low, other = [], []
+    low, other, unreadable = [], [], []
     for folder, paths in folders.items():
         folder = os.path.abspath(folder)
         known = {path: sides[path] for path in paths if isinstance(sides.get(path), int)}
         names = Names(marks_of(known, folder), known)
         low += names.lows if names.originals else []
-        other += pictures_of_other_kinds(folder)
+        for all_of_them, here in zip((other, unreadable), not_taken(folder)):
+            all_of_them += here
     for path in low:
         sides.pop(path, None)
-    for paths, what in ((low, 'low-resolution pictures, beside originals,'), (other, 'files of other kinds')):
+    for paths, what in ((low, 'low-resolution pictures, beside originals,'), (other, 'files of other kinds'),
+                        (unreadable, 'folder(s) that cannot be read')):
         if paths:
             warn('%d %s left out; the first is %s' % (len(paths), what, paths[0]))
 

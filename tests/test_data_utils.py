@@ -149,7 +149,7 @@ def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(os, 'scandir', refuse)
     said = []
     data_set.find_pictures([[str(tmp_path), 1]], 32, said.append)
-    assert said == ['1 folder(s) that cannot be read left out; the first is %s' % closed]
+    assert said == ['1 folders that cannot be read left out; the first is %s' % closed]
     found, left_out = pairs.find_pairs(str(tmp_path))
     assert len(found) == 2 and left_out == ['%s: this folder cannot be read' % closed]
     said = []

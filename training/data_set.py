@@ -144,7 +144,7 @@ def leave_out_others(folders, sides, warn):
     for path in low:
         sides.pop(path, None)
     for paths, what in ((low, 'low-resolution pictures, beside originals,'), (other, 'files of other kinds'),
-                        (unreadable, 'folder(s) that cannot be read')):
+                        (unreadable, 'folders that cannot be read')):
         if paths:
             warn('%d %s left out; the first is %s' % (len(paths), what, paths[0]))
 

@@ -82,7 +82,7 @@ def main(argv):
     if options.csv:
         report.write_csv(options.csv, scores, means)
     if left_out:
-        raise RunError('%d left out of the mean' % len(left_out))
+        raise RunError('%d of %d left out of the mean' % (len(left_out), len(left_out) + done))
 
 
 def warn(line):

@@ -64,9 +64,9 @@ def pictures_in(folder, tell):
             found.append(path)
         elif ending.lower() in READABLE and not is_result(path):
             results.append(path)
-    for left_out, reason in ((unnamed, 'whose kind is not taken from a folder; give its own path to enlarge it'),
-                             (results, 'named as a result, NAME%s, but without the picture NAME; give its own path to '
-                              'enlarge it' % SUFFIX),
+    way_out = '; give its own path to enlarge it'
+    for left_out, reason in ((unnamed, 'whose kind is not taken from a folder' + way_out),
+                             (results, 'named as a result, NAME%s, but without the picture NAME' % SUFFIX + way_out),
                              (unreadable, 'which cannot be read')):
         if left_out:
             tell('left out: %s%s, %s' % (left_out[0], ' and %d more' % (len(left_out) - 1) if left_out[1:] else '',

@@ -165,7 +165,7 @@ def test_a_picture_without_its_partner_is_named_and_left_out(folder, tell):
     assert code == 1 and 'mean of 1' in out
     assert err == ['left out: data/a_HR.png: no low-resolution partner, as others have',
                    'left out: data/c_LR.png: no high-resolution partner',
-                   'error: 2 left out of the mean']
+                   'error: 2 of 3 left out of the mean']
     scores = read_json('scores.json')
     assert list(scores['models']['bicubic']['pictures']) == ['b'] and len(scores['left_out']) == 2
 
@@ -177,7 +177,7 @@ def test_pictures_of_other_kinds_are_named_and_left_out(folder, tell):
     code, out, err = tell('--data', 'data', '--model', 'bicubic')
     assert code == 1 and 'mean of 1' in out
     assert [line.split(': ')[1] for line in err] == [
-        'data/a.HEIC', 'data/b.gif', '2 left out of the mean']
+        'data/a.HEIC', 'data/b.gif', '2 of 3 left out of the mean']
 
 
 def test_a_name_takes_a_picture_for_low_resolution_only_where_it_ends_in_lr(folder, tell):
@@ -196,7 +196,7 @@ def test_unusable_pictures_are_named_and_the_others_go_on(folder, tell):
     assert code == 1 and 'mean of 1' in out
     assert [line.split(':')[1].strip() for line in err[:-1]] == ['data/bad.png', 'data/small.png']
     assert '40 x 31, smaller than 32 x 32' in err[1]
-    assert err[-1] == 'error: 2 left out of the mean'
+    assert err[-1] == 'error: 2 of 3 left out of the mean'
 
 
 def test_an_lr_picture_of_another_size_is_named(folder, tell):

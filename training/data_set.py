@@ -139,8 +139,9 @@ def leave_out_others(folders, sides, warn):
         known = {path: sides[path] for path in paths if isinstance(sides.get(path), int)}
         names = Names(marks_of(known, folder), known)
         low += names.lows if names.originals else []
-        for all_of_them, here in zip((other, unreadable), not_taken(folder)):
-            all_of_them += here
+        pictures, closed = not_taken(folder)
+        other += pictures
+        unreadable += closed
     for path in low:
         sides.pop(path, None)
     for paths, what in ((low, 'low-resolution pictures, beside originals,'), (other, 'files of other kinds'),

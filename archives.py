@@ -33,11 +33,11 @@ def main(argv):
 def unpack_all(folder, output):
     """Unpack every archive below `folder` -> the folders in `output` that hold their pictures.
 
-    Folders that were unpacked before are left as they are. Raises UsageError if an archive cannot be read or two would
-    have one folder, RunError if the disk has no room for it.
+    Folders that were unpacked before are left as they are; folders that cannot be read are named on stderr. Raises
+    UsageError if an archive cannot be read or two would have one folder, RunError if the disk has no room for it.
     """
-    archives = {}
-    for path in walk(folder):
+    archives, unreadable = {}, []
+    for path in walk(folder, unreadable):
         name = os.path.basename(path)
         suffix = max((suffix for suffix in SUFFIXES if name.lower().endswith(suffix)), key=len, default=None)
         if suffix:
@@ -45,6 +45,8 @@ def unpack_all(folder, output):
             target = os.path.join(output, '_'.join(parts))
             if archives.setdefault(target, path) != path:
                 raise UsageError('%s and %s would both become %s; rename one' % (archives[target], path, target))
+    for path in unreadable:
+        print('left out: %s, which cannot be read' % path, file=sys.stderr)
     for target, path in archives.items():
         unpack(path, target)
     return list(archives)

@@ -10,6 +10,7 @@ import pytest
 from conftest import photograph
 from PIL import Image
 
+import archives
 import data_utils
 from cli.command import UsageError
 from measuring import pairs
@@ -133,8 +134,8 @@ def test_pictures_are_found_in_sub_folders_under_any_name(tmp_path):
     assert found == sorted(str(tmp_path / name) for name in names)
 
 
-def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
-    """By training, measuring and enlarging. Root may read every folder; so the system's refusal is made here."""
+def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch, capsys):
+    """By training, measuring, enlarging and unpacking. Root may read all folders; so the refusal is made here."""
     closed, scandir = tmp_path / 'b', os.scandir
     for folder in (tmp_path / 'a', closed):
         folder.mkdir()
@@ -155,6 +156,8 @@ def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
     said = []
     assert len(jobs.plan([str(tmp_path)], None, said.append)) == 2
     assert said == ['left out: %s, which cannot be read' % closed]
+    assert archives.unpack_all(str(tmp_path), str(tmp_path / 'out')) == []
+    assert capsys.readouterr().err == 'left out: %s, which cannot be read\n' % closed
 
 
 def test_one_large_enough_picture_is_held_out(tmp_path):

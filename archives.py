@@ -119,7 +119,7 @@ def zip_name(info):
 def is_inside(name):
     """Whether a relative path stays inside the folder that it starts from."""
     name = name.replace('\\', '/')
-    return not name.startswith('/') and ':' not in name and '..' not in name.split('/')
+    return not name.startswith('/') and '..' not in name.split('/')
 
 
 if __name__ == '__main__':

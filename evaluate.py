@@ -112,7 +112,7 @@ def parse(argv):
     for path in (options.json, options.csv):
         if path and (os.path.isdir(path) or not os.path.isdir(os.path.dirname(os.path.abspath(path)))):
             raise UsageError('%s cannot be written: it is a folder, or its folder does not exist' % path)
-    if options.save and holds(options.data, options.save):
+    if options.data and options.save and holds(options.data, options.save):
         raise UsageError('--save %s lies in --data, and its pictures would be measured next time' % options.save)
     return options
 

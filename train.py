@@ -58,6 +58,9 @@ def main(argv):
         for name, (old, new) in sorted(changed.items()):
             tell('%s is %s from here on; it was %s' % (
                 run_settings.option(name), run_settings.shown(new), run_settings.shown(old)))
+        if 'val' in changed and os.path.isdir(changed['val'][0] or ''):
+            # Not the same pictures in another place, but others.
+            run.position.first_validated = len(run.position.rows)
         sample = data_set.sample_pair(held_out, settings.lr_resize, settings.degrade, partners.get(held_out))
         measures = {'psnr_y': psnr_y}
         obstacle = lpips_alex.obstacle(sample[1])
@@ -80,9 +83,13 @@ def main(argv):
         with command.StopSignals() as signals, Readers(paths, settings.readers, print, partners) as pictures:
             stop = run.cluster.agreed(signals)
             epochs = len(run.position.rows)
-            train(run, pictures, sample, measures, validation, log, stop)
+            try:
+                finished = train(run, pictures, sample, measures, validation, log, stop)
+            finally:
+                if log:
+                    log.draw()
         run.cluster.leave()
-        if stop.received:
+        if not finished:
             print('stopped and saved; `%s` goes on' % run_settings.resume_command(settings))
             return 128 + stop.received
         if len(run.position.rows) == epochs:
@@ -111,8 +118,8 @@ def train(run, pictures, sample, measures, validation, log, stop):
 
     sample: a pair of uint8 pictures, lr [h, w, 3] and hr [4h, 4w, 3]; G enlarges lr after every epoch, and `measures`
     {column: function of two pictures} compares the result with hr. log: a RunLog; None for every trainer but the first,
-    so that these only train and save no samples. Returns when both stages are done or `stop` has received a signal.
-    Raises RunError if a loss is not finite.
+    so that these only train and save no samples. Returns True when both stages are done, or False, with the run saved,
+    as soon as `stop` has received a signal. Raises RunError if a loss is not finite.
     """
     settings, position = run.settings, run.position
     saved = time.monotonic()
@@ -141,7 +148,7 @@ def train(run, pictures, sample, measures, validation, log, stop):
                         run.save(name)
                         saved = time.monotonic()
                     if stop.received:
-                        return
+                        return False
 
                 if not log:
                     position.next_epoch({'stage': name})
@@ -155,7 +162,7 @@ def train(run, pictures, sample, measures, validation, log, stop):
                        'pictures_per_second': stage.epoch_updates * settings.batch_size / position.seconds}
                 if validation and position.epoch % settings.val_every == 0:
                     row.update(validation.measure(run.generator()) or {})
-                    if health.is_best(row, position.rows):
+                    if health.is_best(row, position.validated()):
                         run.save_network(BEST, run.generator().items(), row)
                 position.next_epoch(row)
                 bar.clear()
@@ -167,14 +174,13 @@ def train(run, pictures, sample, measures, validation, log, stop):
                 if rest:
                     run.save(name)
                     saved = time.monotonic()
-    if log:
-        log.draw()
+    return True
 
 
 def is_over(stage, position):
     """Whether a stage is over at a position between two epochs."""
     return position.epoch > stage.n_epoch or (
-        stage.name == 'init' and health.has_stalled(position.rows, stage.settings.patience))
+        stage.name == 'init' and health.has_stalled(position.validated(), stage.settings.patience))
 
 
 def require_finite(losses, position, settings):

@@ -70,8 +70,12 @@ def main(argv):
     start = time.time()
     count = collections.Counter()
     comparisons = enlarge_files(jobs, model_for, options, count)
-    # A generator: making the page enlarges the pictures. Without --compare the page gets none of them and is dropped.
-    page = html_page.page('SRGAN: your pictures, four times larger', comparisons)
+    # A generator: the pictures are enlarged as it goes on.
+    if options.compare:
+        page = html_page.page('SRGAN: your pictures, four times larger', comparisons)
+    else:
+        for _ in comparisons:
+            pass
     print(summary(count, time.time() - start))
     if options.compare and count['enlarged']:
         replace_text(page_path, page)

@@ -1,5 +1,6 @@
 """The memory of training on a CPU: what it does not need, and what the machine does not have."""
 import ctypes
+import math
 import mmap
 import os
 import resource
@@ -8,8 +9,11 @@ import numpy as np
 
 from cli.paddle_setup import fluid
 
-# The limit of a container, in bytes, by version 2 and 1 of Linux's control groups.
-CONTAINER_LIMITS = ('/sys/fs/cgroup/memory.max', '/sys/fs/cgroup/memory/memory.limit_in_bytes')
+# A container's limit and what it has taken, files in bytes, by version 2 and 1 of Linux's control groups.
+CONTAINERS = (('/sys/fs/cgroup/memory.max', '/sys/fs/cgroup/memory.current'),
+              ('/sys/fs/cgroup/memory/memory.limit_in_bytes', '/sys/fs/cgroup/memory/memory.usage_in_bytes'))
+# In their memory.stat: copies of files, which Linux gives up if the container needs the memory.
+COPIES = ('inactive_file', 'active_file')
 # Linux: take these pages back, and give zeros where they are read again.
 MADV_DONTNEED = 4
 FP32 = fluid.core.VarDesc.VarType.FP32
@@ -20,23 +24,31 @@ def limit_to_available():
 
     Linux grants memory that it does not have, and kills the process, or another one, as soon as it is written.
     """
-    available = 1024 * sum(kilobytes('/proc/meminfo', name) for name in ('MemAvailable', 'SwapFree'))
-    for path in CONTAINER_LIMITS:
-        if os.path.exists(path):
-            with open(path) as file:
-                limit = file.read().strip()
-            available = min(available, int(limit)) if limit.isdigit() else available
+    available = 1024 * sum(number('/proc/meminfo', name + ':') for name in ('MemAvailable', 'SwapFree'))
+    for limit, taken in CONTAINERS:
+        if os.path.exists(limit):
+            available = min(available, left_in_container(limit, taken))
     soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    taken = 1024 * kilobytes('/proc/self/status', 'VmData')
+    taken = 1024 * number('/proc/self/status', 'VmData:')
     limits = [limit for limit in (soft, hard, taken + available) if limit != resource.RLIM_INFINITY]
     resource.setrlimit(resource.RLIMIT_DATA, (min(limits), hard))
     return min(limits) - taken
 
 
-def kilobytes(path, name):
-    """The number of the line `name` of a file of /proc."""
+def left_in_container(limit, taken):
+    """The bytes that a container may still take; limit, taken: files of CONTAINERS."""
+    with open(limit) as of_limit, open(taken) as of_taken:
+        most, now = of_limit.read().strip(), int(of_taken.read())
+    if most == 'max':
+        return math.inf
+    stat = os.path.join(os.path.dirname(taken), 'memory.stat')
+    return max(0, int(most) - now + sum(number(stat, name) for name in COPIES))
+
+
+def number(path, name):
+    """The number in the line of a file that begins with the word `name`."""
     with open(path) as file:
-        return next(int(line.split()[1]) for line in file if line.startswith(name + ':'))
+        return next(int(line.split()[1]) for line in file if line.split()[0] == name)
 
 
 def give_back_zeros(scope, startup):

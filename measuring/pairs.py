@@ -74,12 +74,14 @@ class Names:
     """Originals and low-resolution pictures among the paths of `marks`; see marks_of.
 
     sides: {path: short side} as far as known. originals: paths. lows: {path of low resolution: paths of its originals}.
+    enlarged: paths of pictures NAME_x4 that are four times as large as NAME beside them, as upscale.py makes them.
     """
 
     def __init__(self, marks, sides=None):
         self.marks = marks
         self.sides = sides or {}
         self.sizes = {}
+        self.enlarged = []
         self.lows = {path: [] for path, marks in self.marks.items() if marks.is_low}
         highs, lows = collections.defaultdict(list), collections.defaultdict(list)
         for path, marks in self.marks.items():
@@ -92,7 +94,7 @@ class Names:
         if any(self.marks[path].ends_in_scale and not self.marks[path].is_low for path in self.lows):
             self.lows.update({path: [] for path, marks in self.marks.items()
                               if marks.ends_in_scale and path not in self.lows})
-        self.originals = [path for path in self.marks if path not in self.lows]
+        self.originals = [path for path in self.marks if path not in self.lows and path not in self.enlarged]
 
     def match(self, highs, lows):
         """Find the originals of `lows` among `highs`, all of one name: by the marks in their paths, else by sizes.
@@ -111,6 +113,8 @@ class Names:
                 found = [high for length in sides for high in of_side.get(length, ())[:1] if self.scale(high, path)]
             if found:
                 self.lows[path] = found
+            elif marks.scale == SCALE and any(self.scale(path, low) == SCALE for low in near[marks.place]):
+                self.enlarged.append(path)
 
     def side(self, path):
         return self.sides[path] if path in self.sides else min(self.size(path))
@@ -163,6 +167,8 @@ def find_pairs(folder):
     known = set(partners.values())
     left_out += ['%s: no high-resolution partner' % path for path in inside
                  if path in names.lows and path not in known and names.marks[path].scale in (None, SCALE)]
+    left_out += ['%s: an enlarged picture, beside the one it was made from' % path for path in names.enlarged
+                 if path in set(inside)]
     other, unreadable = not_taken(folder)
     left_out += ['%s: pictures of this kind are not measured; convert it to PNG' % path for path in other]
     left_out += ['%s: this folder cannot be read' % path for path in unreadable]

@@ -1,1 +1,1 @@
-"""Read, enlarge and write pictures of every kind."""
+"""Enlarge pictures of every kind, and write the results."""

@@ -1,7 +1,7 @@
 """Enlarge a picture of any kind by G, in tiles that overlap so far that no seam appears."""
 import cv2
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from cpu.tiles import windows
 from data_utils import SCALE
@@ -20,7 +20,7 @@ STEEP = 0.75
 
 
 def upscale(image, model, tile=TILE, ensemble=False):
-    """A picture four times as large, of the same type and mode.
+    """A picture four times as large, of the same type and mode; a PIL image upright, as its EXIF data say.
 
     image: a PIL image, or an array uint8 or uint16 [H, W] or [H, W, C], C = 1 grey, 2 grey and alpha, 3 RGB, 4 RGB
     and alpha. model: a cpu.fp32.Engine. tile: the side of a tile in pixels of `image`. ensemble: take the mean over the
@@ -28,6 +28,7 @@ def upscale(image, model, tile=TILE, ensemble=False):
     with more than 16 bits for each colour.
     """
     if isinstance(image, Image.Image):
+        image = ImageOps.exif_transpose(image)
         picture = from_image(image)
         enlarged = to_image(np.concatenate(list(strips(picture, model, tile, ensemble))), picture.mode)
         enlarged.info = {name: image.info[name] for name in ('dpi', 'icc_profile') if name in image.info}

@@ -42,9 +42,11 @@ def plan(paths, output, tell=print):
                       for picture in pictures_in(path, tell)]
         else:
             found.append((path, os.path.join(output, os.path.basename(path)) if output else path))
-    stems = collections.Counter(os.path.splitext(result)[0] for _, result in found)
+    # A picture that is named twice is enlarged once.
+    found = {os.path.abspath(source): (source, result) for source, result in reversed(found)}
+    stems = collections.Counter(os.path.splitext(result)[0] for _, result in found.values())
     jobs = {}
-    for source, result in found:
+    for source, result in reversed(list(found.values())):
         stem = os.path.splitext(result)[0]
         job = Job(source, (result if stems[stem] > 1 or has_twin(source) else stem) + SUFFIX, None)
         if jobs.setdefault(job.result, job).source != source:

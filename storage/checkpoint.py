@@ -93,9 +93,10 @@ def save_network(directory, variables, about=None):
 def load_network(path, shapes):
     """Read a network -> its variables {name: array}. `path`: a directory of Paddle's persistables, or a .npz.
 
-    `shapes` {name: shape} lists the variables to read. Other files in the directory are ignored; the article's own
-    code saves some. Everything is checked: against the manifest if the directory has one, else against each file's own
-    header and length. Raises UsageError for the first variable that is missing or wrong.
+    `shapes` {name: shape} lists the variables to read; they are returned as float32, whatever floats are stored. Other
+    files in the directory are ignored; the article's own code saves some. Everything is checked: against the manifest if
+    the directory has one, else against each file's own header and length. Raises UsageError for the first variable that
+    is missing or wrong.
     """
     if not os.path.exists(path) and os.path.isdir(path + '.old'):
         # A writer was stopped between its two renames.
@@ -122,6 +123,10 @@ def load_network(path, shapes):
         if found[name].shape != tuple(shape):
             raise UsageError('%s is not this network: %s has the shape %s, not %s' % (
                 path, name, found[name].shape, tuple(shape)))
+        if found[name].dtype.kind != 'f':
+            raise UsageError('%s is not this network: %s has numbers of type %s, not float32' % (
+                path, name, found[name].dtype))
+        found[name] = np.asarray(found[name], np.float32)
         if not np.isfinite(found[name]).all():
             raise UsageError('%s is not usable: %s has values that are not finite' % (path, name))
     return {name: found[name] for name in shapes}

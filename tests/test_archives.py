@@ -100,7 +100,7 @@ def test_names_in_gbk_are_read(unpack, tmp_path):
 
 def test_nothing_is_written_outside(unpack, tmp_path):
     evil = {'../../evil.png': png(), '/tmp/evil-of-srgan.png': png(), 'a/../../../../evil.png': png(),
-            '..\\evil.png': png(), 'good.png': png()}
+            '..\\evil.png': png(), 'good at 12:30.png': png()}
     make_zip(tmp_path / 'data' / 'evil.zip', evil)
     with tarfile.open(str(tmp_path / 'data' / 'links.tar'), 'w') as archive:
         for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE):
@@ -113,7 +113,8 @@ def test_nothing_is_written_outside(unpack, tmp_path):
             archive.addfile(info, io.BytesIO(png()))
     before = files(tmp_path)
     unpack()
-    assert files(tmp_path) - before == {'work/pictures/evil/good.png', 'work/pictures/links/good.png'}
+    assert files(tmp_path) - before == {'work/pictures/evil/good at 12:30.png',
+                                       'work/pictures/links/good at 12:30.png'}
     assert not os.path.exists('/tmp/evil-of-srgan.png')
 
 
@@ -125,7 +126,7 @@ def test_a_broken_archive_is_named_and_leaves_nothing(name, unpack, datasets):
     (datasets / 'data' / name).write_bytes(b'' if name.startswith('empty') else whole[:len(whole) // 2])
     with pytest.raises(UsageError, match='%s cannot be unpacked' % name):
         unpack()
-    assert not {path for path in files(datasets / 'work') if 'broken' in path or 'empty' in path}
+    assert set(os.listdir(str(datasets / 'work' / 'pictures'))) <= {'data12345_some', 'data678_more'}
 
 
 def test_a_picture_whose_bytes_are_damaged_is_noticed(unpack, datasets):

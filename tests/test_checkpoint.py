@@ -67,6 +67,13 @@ def test_a_network_comes_back(tmp_path):
 def test_a_network_comes_from_an_npz(tmp_path):
     np.savez(str(tmp_path / 'g.npz'), **VARIABLES)
     assert_is(checkpoint.load_network(str(tmp_path / 'g.npz'), SHAPES), VARIABLES)
+    np.savez(str(tmp_path / 'g.npz'), **{name: array.astype(np.float64) for name, array in VARIABLES.items()})
+    found = checkpoint.load_network(str(tmp_path / 'g.npz'), SHAPES)
+    assert_is(found, VARIABLES)
+    assert {array.dtype for array in found.values()} == {np.dtype(np.float32)}
+    np.savez(str(tmp_path / 'g.npz'), **{name: array.astype(int) for name, array in VARIABLES.items()})
+    with pytest.raises(UsageError, match='numbers of type int64, not float32'):
+        checkpoint.load_network(str(tmp_path / 'g.npz'), SHAPES)
     (tmp_path / 'g.npz').write_bytes((tmp_path / 'g.npz').read_bytes()[:100])
     with pytest.raises(UsageError, match='g.npz is damaged'):
         checkpoint.load_network(str(tmp_path / 'g.npz'), SHAPES)

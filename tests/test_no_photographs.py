@@ -69,6 +69,9 @@ class TestFlatColours:
         for kind in ('L', 'CMYK', 'RGBA', 'LA'):
             picture = Image.new(kind, (9, 7), (200, 30, 70, 255)[:len(kind)] if len(kind) > 1 else 200)
             assert (np.asarray(upscale.upscale(picture, model)) == np.asarray(picture)[0, 0]).all(), kind
+        turned = Image.new('RGB', (9, 7))
+        turned.getexif()[0x0112] = 6
+        assert upscale.upscale(turned, model).size == (28, 36)
         deep = np.full((7, 9, 3), (65535, 1, 30001), np.uint16)
         assert np.array_equal(upscale.upscale(deep, model), deep.repeat(4, 0).repeat(4, 1))
         deep[0, 0] = 0

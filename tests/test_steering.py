@@ -169,6 +169,23 @@ def test_validation_is_what_evaluate_measures_and_the_best_is_kept(run, data, va
         assert mean['ssim_y'] == pytest.approx(float(row['val_ssim_y']), abs=1e-6)
 
 
+def test_the_best_on_other_pictures_is_not_compared(run, data, val, tmp_path):
+    """The same pictures in another place are not others."""
+    grey = tmp_path / 'hard'
+    grey.mkdir()
+    noise = np.random.RandomState(0).randint(0, 256, (64, 64, 3), np.uint8)
+    Image.fromarray(noise).save(str(grey / 'noise.png'))
+    assert run('train.py', *QUICK, '--n-epoch', '0', '--val', 'val').code == 0
+
+    def best(*arguments):
+        assert run('train.py', '--resume', *arguments).code == 0
+        return json.loads((tmp_path / 'models' / 'best_g' / 'about.json').read_text())['epoch']
+
+    val.rename(tmp_path / 'moved')
+    assert best('--val', 'moved', '--n-epoch-init', '3', '--learning-rate-init', '1') < 3
+    assert best('--val', 'hard', '--n-epoch-init', '4') == 4
+
+
 def test_an_infinite_psnr_is_left_out_of_the_validation(val, tmp_path, tiny_g, monkeypatch):
     monkeypatch.setattr(validation.metrics, 'psnr_y', mock.Mock(side_effect=[math.inf, 30.0]))
     rng = np.random.RandomState(0)

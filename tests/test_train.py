@@ -1,5 +1,6 @@
 """train.py as a user runs it: what it says, what it leaves, and what stops it."""
 import contextlib
+import itertools
 import json
 import os
 import random
@@ -15,12 +16,14 @@ import pytest
 from conftest import QUICK, Result, assert_same_logs, log_of, photograph, wait_for
 from PIL import Image
 
+import recipes
 from cli.command import UsageError
 from srgan_d import DISCRIMINATORS
 from storage import checkpoint, persistables
 from training import data_set
 from training import run as runs
 from training import settings as run_settings
+from training.stages import Position, Stage
 
 
 def test_a_run_leaves_samples_log_curves_and_networks(run, data, tmp_path, monkeypatch):
@@ -185,6 +188,7 @@ def test_a_signal_saves_and_says_how_to_go_on(number, code, stage, start, run, d
     assert result.code == code, result.err
     assert 'python train.py --resume' in result.out.splitlines()[-1]
     assert len(log_of(tmp_path / 'output')) < 24
+    assert (tmp_path / 'output' / 'curves.png').stat().st_mtime >= (tmp_path / 'output' / 'log.csv').stat().st_mtime
     result = run('train.py', '--resume')
     assert result.code == 0 and 'going on after' in result.out
     assert_same_logs(tmp_path / 'output', wanted)
@@ -216,6 +220,13 @@ def test_a_finished_run_goes_on_with_more_epochs(run, data, tmp_path, uninterrup
     assert_same_logs(tmp_path / 'output', wanted)
 
 
+def test_with_fewer_pictures_an_epoch_that_is_over_counts_no_more_updates_than_it_has():
+    settings, _ = run_settings.parse_settings(['--recipe', 'article', '--batch-size', '2'])
+    position = Position(epoch=2, update=8)
+    assert Stage(settings, 'init', 21).updates_before(position) == 18
+    assert Stage(settings, 'init', 11).updates_before(position) == 10
+
+
 def test_a_resumed_run_refuses_what_would_make_it_another(run, data, tmp_path):
     assert run('train.py', *QUICK, '--n-epoch', '0').code == 0
     before = (tmp_path / 'models' / 'state.npz').read_bytes()
@@ -224,6 +235,18 @@ def test_a_resumed_run_refuses_what_would_make_it_another(run, data, tmp_path):
     result = run('train.py', '--resume', '--learning-rate-init', '0.002', '--n-epoch-init', '3')
     assert result.code == 0 and '--learning-rate-init is 0.002 from here on; it was 0.001' in result.out
     assert (tmp_path / 'models' / 'state.npz').read_bytes() != before
+
+
+def test_a_resumed_run_replaces_no_other_runs_log(run, data, tmp_path):
+    for folder in ('1', '2'):
+        assert run('train.py', *QUICK, '--n-epoch', '0', '--models', 'm' + folder, '--output', 'o' + folder).code == 0
+    before = (tmp_path / 'o1' / 'log.csv').read_bytes()
+    result = run('train.py', '--resume', '--models', 'm2', '--output', 'o1', '--n-epoch-init', '3')
+    assert result.is_one_line(2, 'o1/log.csv', '--output')
+    assert (tmp_path / 'o1' / 'log.csv').read_bytes() == before
+    (tmp_path / 'o2').rename(tmp_path / 'moved')
+    result = run('train.py', '--resume', '--models', 'm2', '--output', 'moved', '--n-epoch-init', '3')
+    assert result.code == 0 and len(log_of(tmp_path / 'moved')) == 3
 
 
 def test_several_folders_with_weights(run, data, tmp_path):
@@ -355,6 +378,15 @@ def test_a_resumed_run_says_what_has_become_of_its_pictures(run, data, tmp_path)
     assert result.code == 0 and 'another picture from here on' in result.out and 'moved/later.png' in result.out
 
 
+def test_pictures_that_upscale_has_made_are_not_trained_on(data):
+    image = Image.open(str(data / '1.png'))
+    image.resize((image.width * 4, image.height * 4)).save(str(data / '1_x4.png'))
+    said = []
+    paths, held_out, _ = data_set.find_pictures([[str(data), 1]], 32, said.append)
+    assert sorted(map(os.path.basename, paths + [held_out])) == ['0.png', '1.png', '2.png', '3.png']
+    assert len(said) == 1 and said[0].startswith('1 enlarged picture')
+
+
 def test_low_resolution_pictures_are_not_trained_on(data):
     (data / 'X4').mkdir()
     for name in ('1', '2'):
@@ -464,8 +496,8 @@ def test_a_mistake_is_one_line_and_exit_code_2(arguments, words, run, data, tmp_
 def test_help_names_every_option(run):
     result = run('train.py', '--help')
     assert result.code == 0
-    for name in ('--recipe', '--data', '--resume', '--n-epoch-init', '--content-loss', '--device', '--save-every'):
-        assert name in result.out
+    for option in itertools.chain(*recipes.OPTIONS.values()):
+        assert '  --' + option.name.replace('_', '-') + ' ' in result.out
 
 
 def test_without_vgg_the_recipe_falls_back_and_says_so(run, data, tmp_path):

@@ -530,6 +530,14 @@ class TestResults:
         assert alone[0] in together and len({job.result for job in together}) == 2
         assert {job.result for job in together} <= {os.path.normpath(job.result) for job in all_found}
 
+    def test_a_picture_that_is_named_twice_is_enlarged_once_under_its_usual_name(self, tmp_path, monkeypatch):
+        self.write(tmp_path / 'a.png', tmp_path / 'b.png')
+        monkeypatch.chdir(tmp_path)
+        for paths, output in ((['a.png', 'b.png', './a.png'], None), (['a.png', 'b.png', 'a.png'], 'out'),
+                              (['.', 'a.png'], None)):
+            found, _ = self.plan(*paths, output)
+            assert sorted(os.path.basename(job.result) for job in found) == ['a_x4', 'b_x4']
+
     def test_o_can_name_the_file(self, here, tmp_path):
         self.write(tmp_path / 'a.png', tmp_path / 'b.png')
         Image.new('CMYK', (8, 8)).save(str(tmp_path / 'c.tif'))

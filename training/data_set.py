@@ -128,23 +128,25 @@ def require_quarter(partner, low, path, high):
 
 
 def leave_out_others(folders, sides, warn):
-    """Remove low-resolution pictures that lie beside originals from `sides`, the result of short_sides.
+    """Remove low-resolution and enlarged pictures that lie beside originals from `sides`, the result of short_sides.
 
     folders: {folder: its pictures}. `warn` is called with a line on these, on files of other kinds and on folders that
     cannot be read.
     """
-    low, other, unreadable = [], [], []
+    low, enlarged, other, unreadable = [], [], [], []
     for folder, paths in folders.items():
         folder = os.path.abspath(folder)
         known = {path: sides[path] for path in paths if isinstance(sides.get(path), int)}
         names = Names(marks_of(known, folder), known)
         low += names.lows if names.originals else []
+        enlarged += names.enlarged
         pictures, closed = not_taken(folder)
         other += pictures
         unreadable += closed
-    for path in low:
+    for path in low + enlarged:
         sides.pop(path, None)
-    for paths, what in ((low, 'low-resolution pictures, beside originals,'), (other, 'files of other kinds'),
+    for paths, what in ((low, 'low-resolution pictures, beside originals,'),
+                        (enlarged, 'enlarged pictures, beside originals,'), (other, 'files of other kinds'),
                         (unreadable, 'folders that cannot be read')):
         if paths:
             warn('%d %s left out; the first is %s' % (len(paths), what, paths[0]))

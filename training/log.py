@@ -6,6 +6,7 @@ import os
 import time
 
 import losses
+from cli.command import UsageError
 from storage.files import replace_file, replace_text
 from training.stages import STAGES
 from training.visual_log import VisualLog
@@ -22,12 +23,14 @@ COLOURS = {'psnr_y': 'C0', 'lpips': 'C0', 'l_g_pix': 'C0', 'l_g_gan': 'C0', 'lea
 class RunLog:
     """The rows of a run, written to log.csv and curves.png in a folder, and for VisualDL if `visualdl`.
 
-    The files always show the whole run. Raises UsageError if VisualDL is wanted and not installed.
+    log.csv always shows the whole run, the curves once they are drawn. Raises UsageError if the folder has the log of
+    another run, or if VisualDL is wanted and not installed.
     """
 
     def __init__(self, folder, rows=(), visualdl=False):
         self.folder = folder
         self.rows = list(rows)
+        require_own(os.path.join(folder, 'log.csv'), self.rows)
         # When the curves were last drawn, and of how many rows.
         self.drawn_at = -math.inf
         self.drawn_rows = None
@@ -55,6 +58,16 @@ class RunLog:
             replace_file(os.path.join(self.folder, 'curves.png'), lambda file: draw_curves(self.rows, file))
             self.drawn_at = time.monotonic()
             self.drawn_rows = len(self.rows)
+
+
+def require_own(path, rows):
+    """Raise UsageError if the log `path` does not begin with the rows of a resumed run, which would replace it."""
+    if rows and os.path.exists(path):
+        with open(path, newline='') as file:
+            first = next(csv.DictReader(file), None)
+        # No two runs take the same seconds, to all digits, for an epoch.
+        if first and first.get('seconds') != str(rows[0]['seconds']):
+            raise UsageError('%s is from another run; choose another folder with --output' % path)
 
 
 def named(labels):

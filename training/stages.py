@@ -30,7 +30,10 @@ class Stage:
 
     def updates_before(self, position):
         """The number of updates of this stage that are done at a Position."""
-        return (position.epoch - 1) * self.epoch_updates + position.update if position.stage == self.name else 0
+        if position.stage != self.name:
+            return 0
+        # With fewer pictures than before, an epoch has fewer updates, and the current one may be over.
+        return (position.epoch - 1) * self.epoch_updates + min(position.update, self.epoch_updates)
 
 
 @dataclasses.dataclass
@@ -45,6 +48,8 @@ class Position:
     seconds: float = 0.0
     waited: float = 0.0
     rows: list = dataclasses.field(default_factory=list)
+    # The first of the rows whose PSNR on --val is of the present pictures.
+    first_validated: int = 0
 
     def enter(self, stage):
         """Begin a stage, unless the run is already in it."""
@@ -68,6 +73,10 @@ class Position:
     def means(self):
         """The means of the losses over the epoch so far, {name: mean}."""
         return {name: total / self.update for name, total in self.totals.items()}
+
+    def validated(self):
+        """The rows whose PSNR on --val is of the present pictures, so that it can be compared."""
+        return self.rows[self.first_validated:]
 
     def next_epoch(self, row):
         """Begin the next epoch; `row` is the line of the finished epoch in the log."""

@@ -94,9 +94,9 @@ def load_network(path, shapes):
     """Read a network -> its variables {name: array}. `path`: a directory of Paddle's persistables, or a .npz.
 
     `shapes` {name: shape} lists the variables to read; they are returned as float32, whatever floats are stored. Other
-    files in the directory are ignored; the article's own code saves some. Everything is checked: against the manifest if
-    the directory has one, else against each file's own header and length. Raises UsageError for the first variable that
-    is missing or wrong.
+    files in the directory are ignored; the article's own code saves some. Everything is checked: against the manifest,
+    if the directory has one, else against each file's own header and length. Raises UsageError for the first variable
+    that is missing or wrong.
     """
     if not os.path.exists(path) and os.path.isdir(path + '.old'):
         # A writer was stopped between its two renames.
@@ -142,13 +142,34 @@ def about(path):
 
 
 def load_directory(directory, shapes):
+    """Read the variables that a directory has, {name: array}. Raises UsageError for the first one that is damaged.
+
+    If a training replaces the network meanwhile, some files are of one and some of the other; then all are read again.
+    """
+    while True:
+        manifest, found, damage = manifest_of(directory), {}, None
+        try:
+            found = variables_of(directory, shapes, manifest)
+        except UsageError as error:
+            damage = error
+        if manifest_of(directory) == manifest:
+            if damage:
+                raise damage
+            return found
+
+
+def manifest_of(directory):
+    """The manifest of a network, {} if it has none. Raises UsageError."""
     try:
         with open(os.path.join(directory, MANIFEST)) as file:
-            manifest = json.load(file)
+            return json.load(file)
     except FileNotFoundError:
-        manifest = {}
+        return {}
     except ValueError:
         raise UsageError('%s is damaged' % os.path.join(directory, MANIFEST))
+
+
+def variables_of(directory, shapes, manifest):
     found = {}
     for name in shapes:
         path = persistables.path_of(directory, name)

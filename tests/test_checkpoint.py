@@ -79,6 +79,24 @@ def test_a_network_comes_from_an_npz(tmp_path):
         checkpoint.load_network(str(tmp_path / 'g.npz'), SHAPES)
 
 
+@pytest.mark.parametrize('read', [0, 1])
+def test_a_network_that_is_replaced_while_it_is_read_is_read_again(read, tmp_path, monkeypatch):
+    """After its first variable, or after all."""
+    path = str(tmp_path / 'g')
+    checkpoint.save_network(path, VARIABLES.items())
+    decode, calls = persistables.decode, []
+
+    def replacing(data, name):
+        array = decode(data, name)
+        calls.append(name)
+        if len(calls) == 1 + read * (len(VARIABLES) - 1):
+            checkpoint.save_network(path, [(name, 2 * array) for name, array in VARIABLES.items()])
+        return array
+
+    monkeypatch.setattr(persistables, 'decode', replacing)
+    assert_is(checkpoint.load_network(path, SHAPES), {name: 2 * array for name, array in VARIABLES.items()})
+
+
 def test_an_interrupted_save_leaves_the_earlier_network(tmp_path):
     path = str(tmp_path / 'g')
     checkpoint.save_network(path, VARIABLES.items())

@@ -9,11 +9,12 @@ import resource
 import shutil
 import signal
 import subprocess
+import sys
 import time
 
 import numpy as np
 import pytest
-from conftest import QUICK, Result, assert_same_logs, log_of, photograph, wait_for
+from conftest import QUICK, ROOT, Result, assert_same_logs, log_of, photograph, wait_for
 from PIL import Image
 
 import recipes
@@ -208,6 +209,32 @@ def test_a_second_ctrl_c_stops_at_once(start, data, tmp_path):
     result = Result(process)
     assert time.time() - started < 0.5
     assert result.code == 130
+
+
+LATE = '''
+import os, signal, sys
+sys.path[:0] = [%r, %r]
+import tiny
+tiny.shrink()
+import train
+from cli import command
+write = train.write_sample
+
+def write_and_signal(folder, stage, epoch, *pictures):
+    write(folder, stage, epoch, *pictures)
+    if (stage, epoch) == ('gan', 2):
+        os.kill(os.getpid(), signal.SIGINT)
+
+train.write_sample = write_and_signal
+sys.exit(command.run(train.main, sys.argv[1:]))
+''' % (ROOT, os.path.join(ROOT, 'tests'))
+
+
+def test_a_signal_after_the_last_update_stops_nothing(data, tmp_path):
+    done = subprocess.run([sys.executable, '-c', LATE, *QUICK], cwd=str(tmp_path), stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, universal_newlines=True)
+    assert done.returncode == 0 and 'networks in models/g_models' in done.stdout.splitlines()[-1], done.stderr
+    assert (tmp_path / 'models' / 'state.npz').exists() and len(log_of(tmp_path / 'output')) == 4
 
 
 def test_a_finished_run_goes_on_with_more_epochs(run, data, tmp_path, uninterrupted):

@@ -29,10 +29,10 @@ RECIPES = {
         warm_up=20,                      # D must have learnt something before G follows it
         content_loss='directions',       # lets textures return within few updates
         discriminator='features',        # learns within few updates
-        adversarial_weight=0.3,          # somewhat more than the content loss
+        adversarial_weight=0.15,         # about as much as the content loss
         label_smoothing=0.1,             # keeps D from becoming sure, and its force within bounds
         phase_weight=1000.0,             # keeps dots down; more would hold textures back
-        spectrum_weight=2.0,             # keeps smooth walls and skin smooth
+        spectrum_weight=0.5,             # keeps smooth walls and skin smooth
         ema=0.95,                        # evens out what single updates do to a picture
         moving_statistics=True),         # srresnet's statistics are right already
     # The demo, but with a new G.

@@ -12,7 +12,7 @@ from cli.paddle_setup import fluid
 # A container's limit and what it has taken, files in bytes, by version 2 and 1 of Linux's control groups.
 CONTAINERS = (('/sys/fs/cgroup/memory.max', '/sys/fs/cgroup/memory.current'),
               ('/sys/fs/cgroup/memory/memory.limit_in_bytes', '/sys/fs/cgroup/memory/memory.usage_in_bytes'))
-# In their memory.stat: copies of files, which Linux gives up if the container needs the memory.
+# In memory.stat beside them: copies of files, which Linux gives up for what needs memory.
 COPIES = ('inactive_file', 'active_file')
 # Linux: take these pages back, and give zeros where they are read again.
 MADV_DONTNEED = 4
@@ -26,8 +26,10 @@ def limit_to_available():
     """
     available = 1024 * sum(number('/proc/meminfo', name + ':') for name in ('MemAvailable', 'SwapFree'))
     for limit, taken in CONTAINERS:
-        if os.path.exists(limit):
-            available = min(available, left_in_container(limit, taken))
+        stat = os.path.join(os.path.dirname(limit), 'memory.stat')
+        # On a machine itself, version 2 has memory.stat alone; gVisor has no memory.stat.
+        if os.path.exists(limit) and os.path.exists(stat):
+            available = min(available, left_in_container(limit, taken, stat))
     soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
     taken = 1024 * number('/proc/self/status', 'VmData:')
     limits = [limit for limit in (soft, hard, taken + available) if limit != resource.RLIM_INFINITY]
@@ -35,13 +37,12 @@ def limit_to_available():
     return min(limits) - taken
 
 
-def left_in_container(limit, taken):
-    """The bytes that a container may still take; limit, taken: files of CONTAINERS."""
+def left_in_container(limit, taken, stat):
+    """The bytes that a container may still take; limit, taken: files of CONTAINERS; stat: their memory.stat."""
     with open(limit) as of_limit, open(taken) as of_taken:
         most, now = of_limit.read().strip(), int(of_taken.read())
     if most == 'max':
         return math.inf
-    stat = os.path.join(os.path.dirname(taken), 'memory.stat')
     return max(0, int(most) - now + sum(number(stat, name) for name in COPIES))
 
 

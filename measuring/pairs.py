@@ -74,14 +74,14 @@ class Names:
     """Originals and low-resolution pictures among the paths of `marks`; see marks_of.
 
     sides: {path: short side} as far as known. originals: paths. lows: {path of low resolution: paths of its originals}.
-    enlarged: paths of pictures NAME_x4 that are four times as large as NAME beside them, as upscale.py makes them.
+    enlarged: the set of pictures NAME_x4 that are four times as large as NAME beside them, as upscale.py makes them.
     """
 
     def __init__(self, marks, sides=None):
         self.marks = marks
         self.sides = sides or {}
         self.sizes = {}
-        self.enlarged = []
+        self.enlarged = set()
         self.lows = {path: [] for path, marks in self.marks.items() if marks.is_low}
         highs, lows = collections.defaultdict(list), collections.defaultdict(list)
         for path, marks in self.marks.items():
@@ -114,7 +114,7 @@ class Names:
             if found:
                 self.lows[path] = found
             elif marks.scale == SCALE and any(self.scale(path, low) == SCALE for low in near[marks.place]):
-                self.enlarged.append(path)
+                self.enlarged.add(path)
 
     def side(self, path):
         return self.sides[path] if path in self.sides else min(self.size(path))
@@ -167,8 +167,8 @@ def find_pairs(folder):
     known = set(partners.values())
     left_out += ['%s: no high-resolution partner' % path for path in inside
                  if path in names.lows and path not in known and names.marks[path].scale in (None, SCALE)]
-    left_out += ['%s: an enlarged picture, beside the one it was made from' % path for path in names.enlarged
-                 if path in set(inside)]
+    left_out += ['%s: an enlarged picture, beside the one it was made from' % path for path in inside
+                 if path in names.enlarged]
     other, unreadable = not_taken(folder)
     left_out += ['%s: pictures of this kind are not measured; convert it to PNG' % path for path in other]
     left_out += ['%s: this folder cannot be read' % path for path in unreadable]

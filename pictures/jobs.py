@@ -43,10 +43,12 @@ def plan(paths, output, tell=print):
         else:
             found.append((path, os.path.join(output, os.path.basename(path)) if output else path))
     # A picture that is named twice is enlarged once.
-    found = {os.path.abspath(source): (source, result) for source, result in reversed(found)}
-    stems = collections.Counter(os.path.splitext(result)[0] for _, result in found.values())
+    once = {}
+    for source, result in found:
+        once.setdefault(os.path.abspath(source), (source, result))
+    stems = collections.Counter(os.path.splitext(result)[0] for _, result in once.values())
     jobs = {}
-    for source, result in reversed(list(found.values())):
+    for source, result in once.values():
         stem = os.path.splitext(result)[0]
         job = Job(source, (result if stems[stem] > 1 or has_twin(source) else stem) + SUFFIX, None)
         if jobs.setdefault(job.result, job).source != source:

@@ -147,18 +147,18 @@ def load_directory(directory, shapes):
     If a training replaces the network meanwhile, some files are of one and some of the other; then all are read again.
     """
     while True:
-        manifest, found, damage = manifest_of(directory), {}, None
+        manifest, found, damage = read_manifest(directory), {}, None
         try:
-            found = variables_of(directory, shapes, manifest)
+            found = read_variables(directory, shapes, manifest)
         except UsageError as error:
             damage = error
-        if manifest_of(directory) == manifest:
+        if read_manifest(directory) == manifest:
             if damage:
                 raise damage
             return found
 
 
-def manifest_of(directory):
+def read_manifest(directory):
     """The manifest of a network, {} if it has none. Raises UsageError."""
     try:
         with open(os.path.join(directory, MANIFEST)) as file:
@@ -169,7 +169,7 @@ def manifest_of(directory):
         raise UsageError('%s is damaged' % os.path.join(directory, MANIFEST))
 
 
-def variables_of(directory, shapes, manifest):
+def read_variables(directory, shapes, manifest):
     found = {}
     for name in shapes:
         path = persistables.path_of(directory, name)

@@ -147,6 +147,9 @@ def test_a_container_has_no_more_memory_than_its_limit(tmp_path, monkeypatch):
         assert memory.limit_to_available() == left
     limit.write_text('max\n')
     assert memory.limit_to_available() > 1000000 and limits[0] < limits[2]
+    limit.write_text('1000000\n')
+    (tmp_path / 'memory.stat').unlink()
+    assert memory.limit_to_available() > 1000000
 
 
 def test_memory_of_zeros_is_given_back_and_they_stay_zero():

@@ -139,7 +139,7 @@ def leave_out_others(folders, sides, warn):
         known = {path: sides[path] for path in paths if isinstance(sides.get(path), int)}
         names = Names(marks_of(known, folder), known)
         low += names.lows if names.originals else []
-        enlarged += names.enlarged
+        enlarged += sorted(names.enlarged)
         pictures, closed = not_taken(folder)
         other += pictures
         unreadable += closed

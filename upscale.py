@@ -137,7 +137,7 @@ def load_model(options, path):
 
 
 def is_worn(picture):
-    """Whether a Picture was compressed as JPEG; see pictures/wear.py."""
+    """Whether a Picture was compressed, is noisy or out of focus; see pictures/wear.py."""
     rows, columns = html_page.middle(*picture.pixels.shape[:2], wear.LOOKED_AT)
     return wear.is_worn(to_rgb(picture.pixels[rows, columns], picture, 'grey'), picture.steps)
 

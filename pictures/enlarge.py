@@ -44,10 +44,15 @@ def upscale(image, model, tile=TILE, ensemble=False):
 def strips(picture, model, tile=TILE, ensemble=False, progress=iter):
     """Yield the enlarged pixels of a Picture [H, W, C] in strips [n, 4W, C] from top to bottom.
 
-    progress: a function that wraps the list of all tiles, as tqdm does.
+    If all pixels of RGB are grey, they are enlarged as grey. progress: a function that wraps the list of all tiles, as
+    tqdm does.
     """
     pixels = spread_colours(picture.pixels) if picture.has_alpha else picture.pixels
-    height, width = pixels.shape[:2]
+    height, width, channels = pixels.shape
+    grey = channels > 2 and picture.mode != 'CMYK' and all((row[:, :1] == row[:, 1:3]).all() for row in pixels)
+    if grey:
+        # G would tint them. Of RGBA the first channel and the last remain.
+        pixels = pixels[:, :, ::3]
     columns = windows(width, tile, model.margin)
     tiles = [(row, column) for row in windows(height, tile, model.margin) for column in columns]
     for (top, bottom, rows), (left, right, keep) in progress(tiles):
@@ -57,7 +62,7 @@ def strips(picture, model, tile=TILE, ensemble=False, progress=iter):
         strip[:, SCALE * keep[0]:SCALE * keep[1]] = enlarge(
             pixels[top:bottom, left:right], picture, kept, model, ensemble)
         if keep[1] == width:
-            yield strip
+            yield strip[:, :, [0, 0, 0, 1][:channels]] if grey else strip
             # Free it before the next strip is made.
             del strip
 

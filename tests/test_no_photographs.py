@@ -42,6 +42,20 @@ def reduced(name):
     return bicubic_resize(image, image.shape[1] // 4, image.shape[0] // 4)
 
 
+@pytest.mark.parametrize('precision', PRECISIONS)
+def test_a_grey_picture_stays_grey_in_colours_too(models, precision):
+    grey = reduced('astronaut.png')[20:60, 30:90].mean(axis=2).astype(np.uint8)[:, :, np.newaxis]
+    alpha = np.linspace(0, 255, grey.size).reshape(grey.shape).astype(np.uint8)
+    wanted = upscale.upscale(grey, models[precision])
+    assert np.array_equal(upscale.upscale(grey.repeat(3, 2), models[precision], tile=100), wanted.repeat(3, 2))
+    with_alpha = upscale.upscale(np.dstack([grey.repeat(3, 2), alpha]), models[precision])
+    assert np.array_equal(with_alpha, upscale.upscale(np.dstack([grey, alpha]), models[precision])[:, :, [0, 0, 0, 1]])
+    # One pixel of another colour makes it a colour picture.
+    coloured = grey.repeat(3, 2)
+    coloured[0, 0] = RED
+    assert np.ptp(upscale.upscale(coloured, models[precision])[100:], axis=2).any()
+
+
 class TestFlatColours:
     """An area of one colour keeps it exactly, up to the picture's sides."""
 

@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 import pytest
 from conftest import ROOT, Result, photograph, wait_for
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms, ImageFilter, ImageOps
 
 import data_utils
 import srgan_g
@@ -90,12 +90,15 @@ def enlarge(run, network):
 
 
 def test_each_picture_gets_the_network_that_serves_it(run, network, tmp_path):
-    """Without a network of one's own: `photo` where JPEG has left its mark, whatever file holds the pixels now."""
+    """Without a network of one's own: `photo` for what was JPEG, is noisy or out of focus, in whatever file."""
     (tmp_path / 'pretrained').mkdir()
     (tmp_path / network).rename(tmp_path / 'pretrained' / 'srgan')
-    image = Image.fromarray(photograph(64, 72, 0))
+    noisy = Image.fromarray(photograph(256, 288, 0))
+    image = noisy.resize((72, 64), Image.BOX)
     (tmp_path / 'in').mkdir()
     image.save(str(tmp_path / 'in' / 'clean.png'))
+    noisy.crop((0, 0, 72, 64)).save(str(tmp_path / 'noisy.png'))
+    image.filter(ImageFilter.GaussianBlur(1.5)).save(str(tmp_path / 'soft.png'))
     image.save(str(tmp_path / 'in' / 'worn.jpg'), quality=60)
     Image.open(str(tmp_path / 'in' / 'worn.jpg')).save(str(tmp_path / 'in' / 'was_worn.png'))
 
@@ -109,6 +112,7 @@ def test_each_picture_gets_the_network_that_serves_it(run, network, tmp_path):
     assert networks_of('in/clean.png') == ['srgan']
     assert networks_of('in/worn.jpg') == ['photo']
     assert networks_of('in/was_worn.png') == ['photo']
+    assert networks_of('noisy.png') == networks_of('soft.png') == ['photo']
     assert sorted(networks_of('in')) == ['photo', 'srgan']
     assert networks_of('in/worn.jpg', '--model', 'srgan') == ['srgan']
 

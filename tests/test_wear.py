@@ -1,12 +1,14 @@
 """How worn a picture is, by pixels alone."""
 import io
 
+import cv2
 import numpy as np
 import pytest
 from conftest import photograph
 from PIL import Image, ImageDraw
 
 from data_utils import EMBEDDED, EMBEDDED_SAMPLE, bicubic_resize, embedded, read_image
+from pictures import wear
 from pictures.wear import is_worn
 from reading.picture_file import read_picture
 
@@ -35,6 +37,30 @@ def test_a_cropped_jpeg_is_still_one():
     assert is_worn(image[5:, 2:]) and is_worn(image[1:, 7:])
 
 
+@pytest.mark.parametrize('name', [*EMBEDDED, EMBEDDED_SAMPLE])
+def test_noise_and_blur_are_wear(name):
+    image = reduced(name)
+    noise = np.random.RandomState(0).normal(0, 1, image.shape)
+
+    def noisy(level, noise):
+        return np.clip(np.round(image + level * noise), 0, 255).astype(np.uint8)
+
+    assert is_worn(noisy(8, noise)) and is_worn(noisy(12, noise[..., :1])) and not is_worn(noisy(0.5, noise))
+    assert is_worn(cv2.GaussianBlur(image, (0, 0), 1)) and not is_worn(cv2.GaussianBlur(image, (0, 0), 0.2))
+
+
+def test_what_noise_and_blur_do_to_a_plain_edge():
+    """The figures themselves: of noise its deviation, of a blur the share of the finest waves that it leaves."""
+    plane = np.full((256, 256, 3), 100.0)
+    for level in (3, 10):
+        image = plane + np.random.RandomState(1).normal(0, level, (256, 256, 1))
+        assert 0.6 * level < wear.noise(np.round(image).astype(np.uint8)) < level
+    plane[:, 40:110] = 180
+    left = [wear.sharpness(np.round(cv2.GaussianBlur(plane, (0, 0), width)).astype(np.uint8))
+            for width in (0.3, 0.6, 1)]
+    assert left[0] > 2 * left[1] > 4 * left[2] and left[2] < wear.SHARP < left[0]
+
+
 def drawing(side=160):
     image = Image.new('RGB', (side, side), 'white')
     draw = ImageDraw.Draw(image)
@@ -54,9 +80,10 @@ def test_what_is_drawn_is_worn_as_a_jpeg_file(tmp_path):
 
 
 @pytest.mark.parametrize('image', [
-    np.full((200, 200, 3), 255, np.uint8), np.zeros((1, 1, 3), np.uint8), photograph(9, 300, 0), photograph(16, 16, 0),
-    # Pixel art.
-    (np.random.RandomState(0).randint(0, 4, (160, 160, 1)) * np.uint8([80, 60, 40])).astype(np.uint8),
-    np.random.RandomState(1).randint(0, 255, (160, 160, 3)).astype(np.uint8)])
+    np.full((200, 200, 3), 255, np.uint8), np.zeros((1, 1, 3), np.uint8), photograph(9, 60, 0), photograph(16, 16, 0),
+    # Stripes of one pixel, and an ordered dithering.
+    np.tile(np.uint8([[[0], [255]]]), (160, 80, 3)),
+    255 * (np.linspace(0, 1, 160)[:, None, None] + np.tile([[[-0.4], [0.1]], [[0.4], [-0.1]]], (80, 80, 3)) > 0.5)
+    .astype(np.uint8)])
 def test_flat_small_and_strange_pictures_are_not(image):
     assert not is_worn(image)

@@ -38,6 +38,12 @@ def random_crop(image, size, rng):
     return image[top:top + size, left:left + size]
 
 
+def middle(height, width, side):
+    """The rows and the columns, as slices, of the middle of a picture, at most side x side."""
+    (top, height), (left, width) = [(max(0, (length - side) // 2), min(length, side)) for length in (height, width)]
+    return slice(top, top + height), slice(left, left + width)
+
+
 def random_turn(image, rng):
     """A random one of the eight flips and quarter turns of a square image [H, H, 3]."""
     image = np.rot90(image, rng.randint(4))

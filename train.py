@@ -58,9 +58,7 @@ def main(argv):
         for name, (old, new) in sorted(changed.items()):
             tell('%s is %s from here on; it was %s' % (
                 run_settings.option(name), run_settings.shown(new), run_settings.shown(old)))
-        if 'val' in changed and os.path.isdir(changed['val'][0] or ''):
-            # Not the same pictures in another place, but others.
-            run.position.first_validated = len(run.position.rows)
+        run.position.validate_on(settings.val)
         sample = data_set.sample_pair(held_out, settings.lr_resize, settings.degrade, partners.get(held_out))
         measures = {'psnr_y': psnr_y}
         obstacle = lpips_alex.obstacle(sample[1])

@@ -33,7 +33,7 @@ from cli.command import Parser, RunError, UsageError, positive
 from cli.paddle_setup import set_threads
 from cli.progress import Bar
 from cpu import engine
-from data_utils import SCALE
+from data_utils import SCALE, middle
 from measuring import html_page
 from pictures import wear
 from pictures.enlarge import TILE, strips, upscale  # noqa: F401 upscale.upscale is what users call
@@ -60,15 +60,22 @@ def main(argv):
         export_network(model_path, options)
         if not jobs:
             return 0
-    load = functools.lru_cache(None)(functools.partial(load_model, options))
-    if not worn_path:
-        load(model_path)
-
-    def model_for(picture):
-        return load(worn_path if worn_path and is_worn(picture) else model_path)
-
-    start = time.time()
+    models = {} if worn_path else {model_path: load_model(options, model_path)}
     count = collections.Counter()
+    start = time.time()
+
+    def model_for(job, picture):
+        """The network for a picture. If there is a choice, says which; a network is loaded when it is first needed."""
+        if not worn_path:
+            return models[model_path]
+        path = worn_path if is_worn(picture) else model_path
+        if path not in models:
+            loading = time.time()
+            models[path] = load_model(options, path)
+            count['loading'] += time.time() - loading
+        Bar.write('%s: by %s' % (job.source, os.path.basename(path)))
+        return models[path]
+
     comparisons = enlarge_files(jobs, model_for, options, count)
     # A generator: the pictures are enlarged as it goes on.
     if options.compare:
@@ -76,7 +83,7 @@ def main(argv):
     else:
         for _ in comparisons:
             pass
-    print(summary(count, time.time() - start))
+    print(summary(count, time.time() - start - count['loading']))
     if options.compare and count['enlarged']:
         replace_text(page_path, page)
         print('compare them in %s' % page_path)
@@ -129,7 +136,10 @@ def parse(argv):
 
 def load_model(options, path):
     """Load a network and say so -> its Engine. Raises UsageError."""
-    model = engine.load(path, options.precision, options.strength)
+    try:
+        model = engine.load(path, options.precision, options.strength)
+    except OSError as error:
+        raise UsageError('%s cannot be read: %s' % (path, error.strerror or error))
     check_tile(options.tile, 2 * model.margin)
     Bar.write('%s%s in %s%s' % (path, '' if options.strength is None else ' at strength %g' % options.strength,
                                 model.precision, ': ' + model.note if model.note else ''))
@@ -138,7 +148,7 @@ def load_model(options, path):
 
 def is_worn(picture):
     """Whether a Picture was compressed, is noisy or out of focus; see pictures/wear.py."""
-    rows, columns = html_page.middle(*picture.pixels.shape[:2], wear.LOOKED_AT)
+    rows, columns = middle(*picture.pixels.shape[:2], wear.LOOKED_AT)
     return wear.is_worn(to_rgb(picture.pixels[rows, columns], picture, 'grey'), picture.steps)
 
 
@@ -223,9 +233,9 @@ def enlarge_file(job, model_for, options, count, side=None):
         raise UnreadableImage('%s: CMYK is written as TIFF or JPEG, all others as PNG or JPEG; give %s such an ending'
                               % (job.source, path))
     bar = functools.partial(Bar, desc=os.path.basename(job.source), unit='tile')
-    enlarged = strips(picture, model_for(picture), options.tile, options.ensemble, bar)
+    enlarged = strips(picture, model_for(job, picture), options.tile, options.ensemble, bar)
     if side:
-        rows, columns = html_page.middle(height, width, side)
+        rows, columns = middle(height, width, side)
         kept = []
         enlarged = keep_window(enlarged, rows, columns, kept)
     folder = os.path.dirname(os.path.abspath(path))

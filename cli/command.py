@@ -66,8 +66,10 @@ def run(main, argv=None):
     except RunError as error:
         return complain(error, 1)
     except OSError as error:
-        where = ' %s' % error.filename if error.filename else ''
-        return complain('%s:%s' % (error.strerror or error, where), 1)
+        where = ': %s' % error.filename if error.filename else ''
+        return complain('%s%s' % (error.strerror or error, where), 1)
+    except MemoryError:
+        return complain('this machine has too little memory', 1)
     except KeyboardInterrupt:
         return complain('stopped', 130)
 

@@ -12,6 +12,7 @@ import re
 import numpy as np
 from PIL import Image
 
+from data_utils import middle
 from measuring.pairs import enlarge_bicubic
 
 FOLDER = os.path.dirname(os.path.abspath(__file__))
@@ -86,7 +87,7 @@ def document(title, body, head=''):
 def comparison(name, shown):
     """The HTML of one picture's slider, timeline and figures, in less than MAX_BYTES. shown: its Views."""
     height, width = shown[0].image.shape[:2]
-    rows, columns = middle(height, width)
+    rows, columns = middle(height, width, SIDE)
     shown = [view._replace(image=cut(view.image, rows, columns, view.image.shape[0] // height)) for view in shown]
     height, width = shown[1].image.shape[:2]
     # Each View gets a share of the bytes, and the timeline one.
@@ -131,12 +132,6 @@ def table(heading, rows):
         ''.join('<th scope="col">%s</th>' % cell for cell in heading),
         ''.join('<tr><th scope="row">%s</th><td>%s</td></tr>' % tuple(html.escape(str(cell)) for cell in row)
                 for row in rows))
-
-
-def middle(height, width, side=SIDE):
-    """The rows and the columns, as slices, of the middle of a low-resolution picture, at most side x side."""
-    (top, height), (left, width) = [(max(0, (length - side) // 2), min(length, side)) for length in (height, width)]
-    return slice(top, top + height), slice(left, left + width)
 
 
 def cut(image, rows, columns, scale):

@@ -62,7 +62,7 @@ def strips(picture, model, tile=TILE, ensemble=False, progress=iter):
         strip[:, SCALE * keep[0]:SCALE * keep[1]] = enlarge(
             pixels[top:bottom, left:right], picture, kept, model, ensemble)
         if keep[1] == width:
-            yield strip[:, :, [0, 0, 0, 1][:channels]] if grey else strip
+            yield strip.take([0, 0, 0, 1][:channels], 2) if grey else strip
             # Free it before the next strip is made.
             del strip
 

@@ -2,6 +2,8 @@
 import cv2
 import numpy as np
 
+from data_utils import middle
+
 BLOCK = 8
 # The mean step of JPEG's usual table for the brightness: 11.5 at quality 90.
 COARSE = 10.5
@@ -11,11 +13,14 @@ COMPRESSED = 0.2
 # Above this are, of 213 reduced photographs, 1 as it is, 88 % with colour noise of 3 grey levels, 95 % with 4, and 73 %
 # with grey noise of 5. From 3 or 4 on `photo` is the better network, with drawings before.
 NOISY = 1.5
-# Below this are none of these photographs as they are, 55 % of them if they were blurred by 0.5 pixels, from where on
+# Below this is 1 of these photographs as it is, 55 % of them if they were blurred by 0.5 pixels, from where on
 # `photo` is the better network, and all if by 0.75 pixels. Edges of drawings stay sharper: 8 and 92 % of 60.
 SHARP = 0.12
-# A part of this side in pixels is enough to look at.
-LOOKED_AT = 256
+# Blocks whose coarse waves have less power have no edge in them.
+EDGE = 500
+# The middle of this side in pixels is looked at for noise and edges; for JPEG's grid a smaller one is enough.
+LOOKED_AT = 1024
+FOR_GRID = 256
 # So many blocks say nothing.
 FEW = 8
 # JPEG's YCbCr without its offsets.
@@ -43,7 +48,7 @@ def compression(image):
     coarser are the waves that it rounds to 0; at high quality these are only the finest. On another grid the same
     picture has no such zeros. It may have been cropped since, so all 64 grids are tried.
     """
-    luma = image @ COLOURS[0]
+    luma = image[middle(*image.shape[:2], FOR_GRID)] @ COLOURS[0]
     if min(luma.shape) < 2 * BLOCK:
         return 0.0
     shares = [vanished(luma[y:, x:]) for y in range(BLOCK) for x in range(BLOCK)]
@@ -80,17 +85,16 @@ def noise_of(plane):
 
 
 def sharpness(image):
-    """How strong the finest waves are beside coarse ones, where the picture has its strongest edges; infinite without.
+    """How strong the finest waves are beside coarse ones, in the fifth of the blocks with the strongest edges.
 
-    An edge has waves of all kinds, and a blur takes the finest of them.
+    An edge has waves of all kinds, and a blur takes the finest of them. Infinite if there are hardly any edges.
     """
     power = power_of(blocks_of(image @ COLOURS[0]))
-    if not len(power):
-        return np.inf
     fine, coarse = [power[:, waves, :2].sum((1, 2)) + power[:, :2, waves].sum((1, 2))
                     for waves in (slice(6, 8), slice(2, 4))]
     edges = np.argsort(coarse)[-max(FEW, len(coarse) // 5):]
-    return float(np.sqrt(fine[edges].sum() / coarse[edges].sum()))
+    edges = edges[coarse[edges] > EDGE]
+    return float(np.sqrt(fine[edges].sum() / coarse[edges].sum())) if len(edges) >= FEW else np.inf
 
 
 def blocks_of(plane):

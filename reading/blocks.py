@@ -88,9 +88,10 @@ class About:
             self.take_dpi([float(exif[tag]) * (2.54 if unit == 3 else 1) for tag in (X_RESOLUTION, Y_RESOLUTION)])
 
     def orientation(self):
-        """As EXIF counts it, 1 to 8. If EXIF says nothing, XMP may."""
+        """As EXIF counts it, 1 to 8. If EXIF says nothing, or no such number, XMP may."""
         found = re.search(rb'tiff:Orientation(?:="|>)([1-8])', self.xmp or b'')
-        return (self.exif or {}).get(ORIENTATION) or found and int(found.group(1)) or 1
+        said = (self.exif or {}).get(ORIENTATION)
+        return said if said in range(1, 9) else int(found.group(1)) if found else 1
 
     def take_dpi(self, dpi):
         """Neither 0/0 nor 1/0 nor what the formats have no room for."""

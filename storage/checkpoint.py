@@ -99,8 +99,8 @@ def load_network(path, shapes):
     that is missing or wrong.
     """
     if not os.path.exists(path) and os.path.isdir(path + '.old'):
-        # A writer was stopped between its two renames.
-        os.rename(path + '.old', path)
+        # A writer is between its two renames, or was stopped there.
+        path += '.old'
     if os.path.isfile(path) and path.endswith('.npz'):
         try:
             with np.load(path) as archive:

@@ -14,7 +14,7 @@ def find(name):
 
 def default():
     """The path of the network to use if the user names none: models/g_models, else pretrained/srgan, else None."""
-    # A writer that was stopped between its two renames has left TRAINED.old, which checkpoint.load_network takes back.
+    # A writer that was stopped between its two renames has left TRAINED.old, which checkpoint.load_network reads.
     return next((path for path in (TRAINED, find('srgan'))
                  if os.path.isdir(path) or os.path.isdir(path + '.old')), None)
 

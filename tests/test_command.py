@@ -6,6 +6,8 @@ import sys
 import pytest
 from conftest import ROOT
 
+from cli import command
+
 INTERRUPTED = '''
 import sys
 from cli import command, progress
@@ -22,6 +24,16 @@ def test_ctrl_c_while_a_progress_bar_is_made_is_one_line():
     process = subprocess.run([sys.executable, '-c', INTERRUPTED], env={**os.environ, 'PYTHONPATH': ROOT},
                              stderr=subprocess.PIPE, universal_newlines=True)
     assert process.returncode == 130 and process.stderr == 'error: stopped\n'
+
+
+@pytest.mark.parametrize('error, line', [
+    (MemoryError(), 'this machine has too little memory'), (BrokenPipeError(32, 'Broken pipe'), 'Broken pipe'),
+    (PermissionError(13, 'Permission denied', 'a/b'), 'Permission denied: a/b')])
+def test_what_the_system_refuses_is_one_line(error, line, capsys):
+    def main(_):
+        raise error
+
+    assert command.run(main, []) == 1 and capsys.readouterr().err == 'error: %s\n' % line
 
 
 @pytest.mark.parametrize('use', [

@@ -586,6 +586,14 @@ def test_what_has_no_partner_is_said(folder, tell):
                        'left out: data/0803x4.png: no high-resolution partner']
 
 
+def test_what_upscale_made_of_a_picture_beside_it_is_no_original(folder):
+    write(folder / 'data' / 'a.png', photograph(40, 44, 0))
+    write(folder / 'data' / 'a_x4.png', photograph(160, 176, 0))
+    found, left_out = pairs.find_pairs('data')
+    assert [pair.hr for pair in found] == ['data/a.png']
+    assert left_out == ['data/a_x4.png: an enlarged picture, beside the one it was made from']
+
+
 @pytest.mark.parametrize('names', [('a.png', 'a_x4.png'), ('1/a.png', '2/a.png'), ('box4.png', 'bo.png')])
 def test_pictures_of_like_names_are_no_pairs_unless_the_sizes_are_those_of_one(folder, names):
     """An enlarged picture beside its original, frames of two films, and names that end as if in a mark."""

@@ -248,6 +248,14 @@ def test_lab_becomes_rgb_without_its_profile(tmp_path):
     assert got.about.icc is None and any('profile' in note for note in got.notes)
 
 
+@pytest.mark.parametrize('kind, count, content', [(2, 2, b'6\0'), (1, 1, b'\x00'), (7, 2, b'6\0'), (3, 1, b'\x09\0')])
+def test_an_orientation_that_is_none_turns_nothing(kind, count, content, tmp_path):
+    """As letters, as bytes and beyond 8; beside the DPI, which some turns swap."""
+    tag = exif(t274=(kind, count, content))
+    (tmp_path / 'a.jpg').write_bytes(jpeg(segment(0xe1, b'Exif\0\0' + tag)))
+    assert read(tmp_path / 'a.jpg').pixels.shape == RGB.shape
+
+
 @pytest.mark.parametrize('orientation', range(1, 9))
 def test_an_orientation_is_followed_once_in_every_format(orientation, tmp_path):
     """For 6, the stored left column is the upper row: 64 x 96 of 96 x 64."""

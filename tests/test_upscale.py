@@ -114,6 +114,9 @@ def test_each_picture_gets_the_network_that_serves_it(run, network, tmp_path):
     assert networks_of('in/was_worn.png') == ['photo']
     assert networks_of('noisy.png') == networks_of('soft.png') == ['photo']
     assert sorted(networks_of('in')) == ['photo', 'srgan']
+    result = run('upscale.py', 'in', '--precision', 'fp32', '-o', 'out', '--overwrite')
+    assert {'in/clean.png: by srgan', 'in/worn.jpg: by photo', 'in/was_worn.png: by photo'} <= set(
+        result.out.splitlines())
     assert networks_of('in/worn.jpg', '--model', 'srgan') == ['srgan']
 
 
@@ -138,6 +141,13 @@ RGB = photograph(14, 19, 0)
 GREY = RGB[:, :, 0].copy()
 ALPHA = np.zeros((14, 19), np.uint8)
 ALPHA[3:9, 4:15] = 255
+
+
+def test_grey_in_colours_of_16_bits(enlarge, tmp_path):
+    cv2.imwrite(str(tmp_path / 'a.png'), deep(GREY)[:, :, np.newaxis].repeat(3, 2))
+    assert enlarge('a.png').code == 0
+    enlarged = cv2.imread(str(tmp_path / 'a_x4.png'), cv2.IMREAD_UNCHANGED)
+    assert enlarged.dtype == np.uint16 and enlarged.shape[2] == 3 and not np.ptp(enlarged, axis=2).any()
 
 
 def deep(pixels):
@@ -518,7 +528,7 @@ class TestResults:
             options = upscale.parse(arguments)
             found, _ = self.plan(*options.pictures, options.output)
             count = collections.Counter()
-            assert not list(upscale.enlarge_files(found, lambda picture: model, options, count))
+            assert not list(upscale.enlarge_files(found, lambda job, picture: model, options, count))
             return count, capsys.readouterr().err.splitlines()
         return here
 
@@ -623,7 +633,7 @@ class TestResults:
         monkeypatch.setattr(upscale, 'read_picture', fail(read, names[0]))
         monkeypatch.setattr(upscale, 'write_picture', fail(write, '.%08x-' % zlib.crc32(b'b_x4.png')))
         count = collections.Counter()
-        list(upscale.enlarge_files(jobs.plan(names, None), lambda picture: model, options, count))
+        list(upscale.enlarge_files(jobs.plan(names, None), lambda job, picture: model, options, count))
         lines = capsys.readouterr().err.splitlines()
         assert count['failed'] == 2 and count['enlarged'] == 1 and os.path.exists(str(tmp_path / 'c_x4.png'))
         assert lines == ['failed: %s: LookupError (in two lines)' % name for name in names[:2]]

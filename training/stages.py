@@ -1,5 +1,6 @@
 """The two stages of a run, and the position of a run in them."""
 import dataclasses
+import os
 
 from training.schedule import learning_rate
 
@@ -48,7 +49,8 @@ class Position:
     seconds: float = 0.0
     waited: float = 0.0
     rows: list = dataclasses.field(default_factory=list)
-    # The first of the rows whose PSNR on --val is of the present pictures.
+    # The folder of --val, and the first of the rows whose PSNR is of its pictures.
+    val: str = None
     first_validated: int = 0
 
     def enter(self, stage):
@@ -73,6 +75,13 @@ class Position:
     def means(self):
         """The means of the losses over the epoch so far, {name: mean}."""
         return {name: total / self.update for name, total in self.totals.items()}
+
+    def validate_on(self, folder):
+        """Measure on the folder of --val from here on, whose PSNRs cannot be compared with the earlier one's."""
+        # An earlier one that has moved is not there any more.
+        if self.val != folder and os.path.isdir(self.val or ''):
+            self.first_validated = len(self.rows)
+        self.val = folder
 
     def validated(self):
         """The rows whose PSNR on --val is of the present pictures, so that it can be compared."""

@@ -81,7 +81,7 @@ def read_image(path):
 
     Raises UnreadableImage.
     """
-    picture = read_picture(path, reduce=True)
+    picture = read_picture(path, floats=True)
     return to_rgb(picture.pixels, picture)
 
 

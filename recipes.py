@@ -108,9 +108,10 @@ RECIPES = {
         warm_up=20,                      # D must have learnt something before G follows it
         content_loss='directions',       # fine maps hold textures in place, coarse maps what they depict
         discriminator='features',        # tells textures apart from the start
-        adversarial_weight=0.2,          # about as much as the content loss
+        adversarial_weight=0.15,         # about as much as the content loss
         label_smoothing=0.1,             # keeps D from becoming sure, and its force within bounds
-        phase_weight=9000.0,             # keeps dots down
+        phase_weight=6000.0,             # keeps dots down; more would hold textures back
+        spectrum_weight=0.3,             # keeps smooth walls and skin smooth
         ema=0.98,                        # the mean of about 50 updates has less of what single updates do
         moving_statistics=True),         # G is trained with the statistics that it has when used
 }

@@ -67,14 +67,14 @@ class Picture:
         return self.pixels.shape[2] in (2, 4) and self.mode != 'CMYK'
 
 
-def read_picture(path, max_pixels=MAX_PIXELS, reduce=False):
+def read_picture(path, max_pixels=MAX_PIXELS, floats=False):
     """The first picture of a file, turned upright, as a Picture.
 
-    reduce: also take grey pictures in floating point, as 8 bits. Raises Bomb if it has more than max_pixels pixels, and
+    floats: also take grey pictures in floating point, as 8 bits. Raises Bomb if it has more than max_pixels pixels, and
     UnreadableImage if it cannot be read.
     """
     with reading(path), open(path, 'rb') as file:
-        stored = opened(file, reduce, max_pixels)
+        stored = opened(file, floats, max_pixels)
         require_size(path, stored.size, max_pixels)
         pixels, mode = stored.decode()
         about, pages = stored.about, stored.pages()
@@ -171,8 +171,8 @@ def require_size(path, size, max_pixels):
 Stored = collections.namedtuple('Stored', 'size decode pages about bits steps', defaults=(8, None))
 
 
-def opened(file, reduce=False, max_pixels=MAX_PIXELS):
-    """An open file -> Stored. reduce, max_pixels: as in read_picture."""
+def opened(file, floats=False, max_pixels=MAX_PIXELS):
+    """An open file -> Stored. floats, max_pixels: as in read_picture."""
     divided = blocks.divide(file)
     if not divided:
         # Other formats, such as ICO, may have a picture inside that is larger than their header says.
@@ -182,7 +182,7 @@ def opened(file, reduce=False, max_pixels=MAX_PIXELS):
                 image.tile[0][3][1] > 255):
             return Stored(image.size, lambda: decode_ppm(image, file), lambda: 1, about_image(image))
         bits = bits_of_jpeg_2000(file) if image.format == 'JPEG2000' and not image.mode.startswith('I') else 8
-        return Stored(image.size, lambda: decode(image, reduce, max_pixels=max_pixels), lambda: frames(image),
+        return Stored(image.size, lambda: decode(image, floats, max_pixels=max_pixels), lambda: frames(image),
                       about_image(image), bits)
     data, about = divided
     if tiff.is_tiff(data):
@@ -194,10 +194,10 @@ def opened(file, reduce=False, max_pixels=MAX_PIXELS):
         image = open_tiff(tags)
         # PIL gives 12 bits as the low ones of 16.
         scale = 65535 / 4095 if tags.get(tiff.BITS) == (12,) else 1
-        return Stored(image.size, lambda: decode(image, reduce, scale=scale), lambda: tags.pages, about)
+        return Stored(image.size, lambda: decode(image, floats, scale=scale), lambda: tags.pages, about)
     image = Image.open(io.BytesIO(data))
     decode_one = functools.partial(decode_png, image, data, about.key) if data.startswith(blocks.PNG) else (
-        functools.partial(decode, image, reduce))
+        functools.partial(decode, image, floats))
     steps = getattr(image, 'quantization', {}).get(0)
     return Stored(image.size, decode_one, lambda: frames(image), about, steps=steps)
 
@@ -219,11 +219,11 @@ def open_tiff(tags):
         TiffImagePlugin.READ_LIBTIFF = False
 
 
-def decode(image, reduce, scale=1, max_pixels=float('inf')):
+def decode(image, floats, scale=1, max_pixels=float('inf')):
     """Decode a PIL image -> (pixels, mode). scale: a factor for its samples, which then have 16 bits."""
     with pil_limit(max_pixels):
         image.load()
-    if reduce and image.mode == 'F':
+    if floats and image.mode == 'F':
         image = grey_of_floats(image)
     picture = from_image(image)
     if scale != 1:

@@ -25,6 +25,7 @@ test: setup  ## set-up, then all tests, two at a time; ARGS='-k NAME ...' go to 
 	@$(python) -m pytest -n 2 --dist loadgroup $(ARGS)
 
 weights-check: setup  ## set-up, then measure the networks of pretrained/ again; SET5=DIR names Set5
+	-@$(python) evaluate.py --fetch
 	@$(python) -m pytest tests/test_pretrained.py -k figures -q -rs --capture=no
 
 notebook: setup  ## set-up, then run main.ipynb from top to bottom and keep its outputs

@@ -1,6 +1,7 @@
 """All losses of the training: their formulas, their weights, and their names in the log and the curves.
 
 To add a weighted loss, add one entry to PICTURE_LOSSES; its option, its column in the log and its curve follow.
+A recipe that has another weight than 0 needs it in the table of docs/training.md.
 """
 import collections
 

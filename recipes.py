@@ -91,7 +91,7 @@ RECIPES = {
         discriminator='paper',           # figure 4
         adversarial_weight=1e-3,
         moving_statistics=False),
-    # An SRGAN on your own pictures within hours on two cores, from the SRResNet that ships.
+    # An SRGAN on your own pictures in about an hour on two cores, from the SRResNet that ships.
     'shipped': dict(
         init_g='srresnet',
         crop_size=96,                    # the paper's
@@ -115,7 +115,7 @@ RECIPES = {
         ema=0.98,                        # the mean of about 50 updates has less of what single updates do
         moving_statistics=True),         # G is trained with the statistics that it has when used
 }
-# For pictures that are compressed, noisy or out of focus; so pretrained/photo was begun. As shipped, but:
+# For pictures that are compressed, noisy or out of focus. As shipped, but:
 RECIPES['photo'] = dict(
     RECIPES['shipped'],
     degrade='photo',
@@ -175,7 +175,7 @@ OPTIONS = {
         recipe_option('augment', 'flip the crops and turn them by quarters, at random', type=switch, metavar='on|off'),
         recipe_option('lr_resize', "how crops are reduced: with PIL's bicubic, or with the article's OpenCV bilinear",
                       choices=tuple(LR_RESIZES)),
-        recipe_option('degrade', 'what the low resolution then goes through. photo: blur, noise and JPEG by chance, as '
+        recipe_option('degrade', 'how the low resolution is worn. photo: blur, noise and JPEG by chance, as '
                       'pictures on phones and web pages', choices=tuple(DEGRADATIONS)),
         recipe_option('learning_rate_init', "Adam's learning rate in the pre-training", type=amount, metavar='X'),
         recipe_option('learning_rate', "Adam's learning rate in the adversarial training", type=amount, metavar='X'),

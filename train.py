@@ -1,7 +1,8 @@
 """Train SRGAN: pre-train G on the pixel loss, then update D and G in turn.
 
     python train.py                               a short training on the photographs that scikit-image carries
-    python train.py --data DIR                    the article's training on your pictures
+    python train.py --data DIR --recipe shipped   an SRGAN of your pictures, in about an hour on two cores
+    python train.py --data DIR                    the article's training on your pictures, for a GPU
     python train.py --data DIR --recipe paper     the paper's
     python train.py --resume                      continue the last run where it stopped, whatever stopped it
     python train.py --help                        all options
@@ -158,21 +159,26 @@ def train(run, pictures, sample, measures, validation, log, stop):
                        'waited': position.waited / position.seconds,
                        'learning_rate': stage.learning_rate(done - 1),
                        'pictures_per_second': stage.epoch_updates * settings.batch_size / position.seconds}
-                if validation and position.epoch % settings.val_every == 0:
-                    row.update(validation.measure(run.generator()) or {})
-                    if health.is_best(row, position.validated()):
-                        run.save_network(BEST, run.generator().items(), row)
+                validate(run, validation, row)
                 position.next_epoch(row)
                 bar.clear()
                 print(console_line(row, stage.n_epoch), *health.warnings(position.rows), sep='\n', flush=True)
-                rest = row['epoch'] % settings.save_every == 0 or is_over(stage, position)
-                if rest:
+                due = row['epoch'] % settings.save_every == 0 or is_over(stage, position)
+                if due:
                     write_sample(settings.output, name, row['epoch'], sample, sr)
                 log.add(row)
-                if rest:
+                if due:
                     run.save(name)
                     saved = time.monotonic()
     return True
+
+
+def validate(run, validation, row):
+    """If the epoch of a row of the log is one to validate, measure G for the row, and keep it if it is the best."""
+    if validation and row['epoch'] % run.settings.val_every == 0:
+        row.update(validation.measure(run.generator()) or {})
+        if health.is_best(row, run.position.validated()):
+            run.save_network(BEST, run.generator().items(), row)
 
 
 def is_over(stage, position):

@@ -4,7 +4,7 @@
     python upscale.py FOLDER... -o enlarged          every picture in the folders and sub-folders
     python upscale.py photo.jpg --model photo        the network that cleans worn pictures, whatever the picture
     python upscale.py photo.jpg --strength 0.5       less of SRGAN's texture, closer to the original
-    python upscale.py photo.jpg -o large.jpg         names the result, .png or .jpg
+    python upscale.py photo.jpg -o large.jpg         names the result, .png or .jpg, .tif for CMYK
     python upscale.py FOLDER -o enlarged --compare   writes enlarged/compare.html too, a page with sliders
     python upscale.py --export DIR                   writes the network as a Paddle inference model
     python upscale.py --export FILE.onnx             writes the network as an ONNX model
@@ -98,7 +98,8 @@ def parse(argv):
     parser.add_argument('-o', '--output', metavar='DIR|FILE', help='folder to write to (beside each picture), '
                         'or the file, .png or .jpg, if there is one picture')
     parser.add_argument('--model', metavar='DIR', help='network: a directory, a .npz, or srgan, srresnet, photo of '
-                        'pretrained/ (%s, else srgan, or photo if the picture is worn)' % networks.TRAINED)
+                        'pretrained/ (%s; else photo for pictures that were compressed, are noisy or out of focus, '
+                        'srgan for others)' % networks.TRAINED)
     parser.add_argument('--precision', choices=('auto', 'fp32', 'int8'), default='auto',
                         help='int8 is about twice as fast; auto takes it if it is as good')
     parser.add_argument('--strength', type=float, metavar='X',

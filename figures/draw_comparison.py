@@ -55,7 +55,7 @@ FIGURES = {
 
 
 def draw(path, titles, rows):
-    models = {title: engine.load(networks.find(title.lower())) for title in titles}
+    models = {title: engine.load(networks.find(title.lower()), 'fp32') for title in titles}
     measure = lpips_alex.Lpips(lpips_alex.read_weights())
     panels = []
     for name, corner, worn, wear in rows:

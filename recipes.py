@@ -68,6 +68,7 @@ RECIPES = {
         schedule_init='constant',
         n_epoch=2000,
         learning_rate=1e-3,
+        learning_rate_d=1e-4,            # at the article's 1e-3 D learns nothing
         schedule='constant',
         content_loss='pool5',
         discriminator='article',
@@ -126,7 +127,7 @@ RECIPES['photo'] = dict(
     colour_weight=500.0,                 # keeps skin and sky from being tinted
     spectrum_weight=2.0)                 # keeps them smooth
 # What a recipe that does not name them has: nothing of them.
-OFF = {'degrade': 'none', 'warm_up': 0, 'label_smoothing': 0.0, 'ema': 0.0,
+OFF = {'degrade': 'none', 'learning_rate_d': None, 'warm_up': 0, 'label_smoothing': 0.0, 'ema': 0.0,
        **{loss.weight: 0.0 for loss in PICTURE_LOSSES}}
 for recipe in RECIPES.values():
     for name, value in OFF.items():
@@ -179,6 +180,8 @@ OPTIONS = {
                       'pictures on phones and web pages', choices=tuple(DEGRADATIONS)),
         recipe_option('learning_rate_init', "Adam's learning rate in the pre-training", type=amount, metavar='X'),
         recipe_option('learning_rate', "Adam's learning rate in the adversarial training", type=amount, metavar='X'),
+        recipe_option('learning_rate_d', "D's learning rate, if not --learning-rate; it has the same schedule",
+                      type=amount, metavar='X'),
         recipe_option('schedule_init', SCHEDULE_HELP % ' in the pre-training', type=schedule.parse, metavar='S'),
         recipe_option('schedule', 'the same in the adversarial training', type=schedule.parse, metavar='S'),
         recipe_option('warm_up', 'the learning rate rises from zero over the first N updates of each stage',
@@ -203,8 +206,6 @@ OPTIONS = {
     'steering': (
         option('init_d', None, 'start from this D, such as an earlier models/d_models. A new D must first catch up '
                'with the D that trained the G to start from', metavar='DIR'),
-        option('learning_rate_d', None, "D's learning rate, if not --learning-rate; it has the same schedule",
-               type=amount, metavar='X'),
         option('d_updates', 1, "updates of D for each of G's", type=positive, metavar='N'),
         option('clip_gradients', None, "largest norm of each program's gradient as a whole", type=amount, metavar='X'),
         option('val', None, 'measure G on these pictures as evaluate.py does; the G of the highest PSNR is kept as '

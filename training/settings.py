@@ -239,11 +239,12 @@ def needs_vgg19(name, value):
 
 
 def describe(settings):
-    """The settings as lines of text for the user."""
+    """The settings that have a value as lines of text for the user."""
     recipe = RECIPES[settings.recipe]
     lines = ['recipe %s' % settings.recipe]
     lines += ['  %-20s%s%s' % (name, getattr(settings, name), '' if getattr(settings, name) == recipe[name] else
-                               '  (recipe: %s)' % recipe[name]) for name in recipe]
+                               '  (recipe: %s)' % recipe[name])
+              for name in recipe if getattr(settings, name) is not None]
     lines += ['  %-20s%s' % (name, shown(getattr(settings, name)))
               for name in DEFAULTS if getattr(settings, name) is not None]
     return '\n'.join(lines)

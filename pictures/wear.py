@@ -13,22 +13,25 @@ COMPRESSED = 0.2
 # Above this are, of 213 reduced photographs, 1 as it is, 88 % with colour noise of 3 grey levels, 95 % with 4, and 73 %
 # with grey noise of 5. From 3 or 4 on `photo` is the better network, for drawings from less on.
 NOISY = 1.5
-# Below this is 1 of these photographs as it is, 55 % of them if they were blurred by 0.5 pixels, from where on
-# `photo` is the better network, and all if by 0.75 pixels. Edges of drawings stay sharper: 8 and 92 % of 60.
-SHARP = 0.12
+# Noise is at least this strong in fine waves, beside rather coarse ones.
+WHITE = 0.68
+# Below this are none of these photographs as they are, 76 % of them if they were blurred by 0.5 pixels, from where on
+# `photo` is the better network, and all if by 0.75 pixels. Edges of drawings stay sharper: 17 and 98 % of 60.
+SHARP = 0.16
 # Blocks whose coarse waves have less power have no edge in them.
 EDGE = 500
 # The middle of this side in pixels is looked at for noise and edges; for JPEG's grid a smaller one is enough.
 LOOKED_AT = 1024
 FOR_GRID = 256
 # So many blocks say nothing.
-FEW = 8
+FEW = 16
 # JPEG's YCbCr without its offsets.
 COLOURS = np.float32([[0.299, 0.587, 0.114], [-0.1687, -0.3313, 0.5], [0.5, -0.4187, -0.0813]])
 # The matrix that turns 8 pixels into the amplitudes of 8 waves, from coarse to fine.
 WAVES = cv2.dct(np.eye(BLOCK, dtype=np.float32), flags=cv2.DCT_ROWS).T
-# How fine each of a block's 64 waves is: its number down plus its number across.
-FINENESS = np.add.outer(np.arange(BLOCK), np.arange(BLOCK))
+# How fine each of a block's 64 waves is: the larger of its number down and its number across.
+FINENESS = np.maximum.outer(np.arange(BLOCK), np.arange(BLOCK))
+RATHER_COARSE = (FINENESS == 2) | (FINENESS == 3)
 
 
 def is_worn(image, steps=None):
@@ -78,10 +81,10 @@ def noise_of(plane):
     if not len(power):
         return 0.0
     loudness = power.sum((1, 2)) - power[:, 0, 0]
-    quiet = power[np.argsort(loudness)[:max(FEW // 2, len(power) // 20)]]
+    quiet = power[np.argsort(loudness)[:max(FEW // 4, len(power) // 20)]]
     fine = np.sqrt(quiet[:, 4:, 4:].mean())
-    coarser = np.sqrt(quiet[:, (FINENESS > 2) & (FINENESS < 6)].mean())
-    return float(fine) if 0.75 * coarser < fine < coarser / 0.75 else 0.0
+    coarser = np.sqrt(quiet[:, RATHER_COARSE].mean())
+    return float(fine) if WHITE * coarser < fine < coarser / WHITE else 0.0
 
 
 def sharpness(image):
@@ -90,8 +93,7 @@ def sharpness(image):
     An edge has waves of all kinds, and a blur takes the finest of them. Infinite if there are hardly any edges.
     """
     power = power_of(blocks_of(image @ COLOURS[0]))
-    fine, coarse = [power[:, waves, :2].sum((1, 2)) + power[:, :2, waves].sum((1, 2))
-                    for waves in (slice(6, 8), slice(2, 4))]
+    fine, coarse = [power[:, waves].sum(1) for waves in (FINENESS > 5, RATHER_COARSE)]
     edges = np.argsort(coarse)[-max(FEW, len(coarse) // 5):]
     edges = edges[coarse[edges] > EDGE]
     return float(np.sqrt(fine[edges].sum() / coarse[edges].sum())) if len(edges) >= FEW else np.inf

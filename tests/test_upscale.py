@@ -143,6 +143,16 @@ ALPHA = np.zeros((14, 19), np.uint8)
 ALPHA[3:9, 4:15] = 255
 
 
+def test_a_network_that_cannot_be_read_is_named(monkeypatch):
+    """Root may read all, so the system's refusal is made here."""
+    def refuse(*_):
+        raise PermissionError(13, 'Permission denied', 'n64s1/c.w_0')
+
+    monkeypatch.setattr(upscale.engine, 'load', refuse)
+    with pytest.raises(upscale.UsageError, match='^pretrained/photo cannot be read: Permission denied$'):
+        upscale.load_model(upscale.parse(['a.png']), 'pretrained/photo')
+
+
 def test_grey_in_colours_of_16_bits(enlarge, tmp_path):
     cv2.imwrite(str(tmp_path / 'a.png'), deep(GREY)[:, :, np.newaxis].repeat(3, 2))
     assert enlarge('a.png').code == 0

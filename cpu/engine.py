@@ -91,7 +91,7 @@ def calibration(path, network, layers, fp32):
         except (OSError, ValueError, KeyError, TypeError):
             pass
     largest = int8.calibrate(layers)
-    pixels = standardized(int8.middle(read_image(embedded(EMBEDDED_SAMPLE)[0])))
+    pixels = standardized(int8.reduced_middle(read_image(embedded(EMBEDDED_SAMPLE)[0])))
     error = Engine(fp32, fp32).enlarge(pixels) - Engine(int8.Int8Network(layers, largest), fp32).enlarge(pixels)
     # PSNR for values in [-1, 1], whose range is 2.
     fidelity = 10 * float(np.log10(2 ** 2 / max(np.mean(np.square(error, dtype=np.float64)), 1e-12)))

@@ -14,7 +14,7 @@ import numpy as np
 from cli.paddle_setup import fluid, processor
 from cpu.inference_graph import Graph, before_shuffle, body, body_reach, tail
 from cpu.tiles import windows
-from data_utils import EMBEDDED, SCALE, bicubic_resize, embedded, read_image, standardized
+from data_utils import EMBEDDED, SCALE, bicubic_resize, embedded, middle, read_image, standardized
 
 # The processor
 
@@ -91,19 +91,17 @@ def calibrate(layers):
     read = [x.name for x in graph.read if x.shape[1] != 1]
     exe = fluid.Executor(fluid.CPUPlace())
     found = [[np.abs(features).max(axis=(0, 2, 3)) for features in exe.run(
-        graph.program, feed={'t_image': standardized(middle(image, reduction)).transpose(2, 0, 1)[None]},
+        graph.program, feed={'t_image': standardized(reduced_middle(image, reduction)).transpose(2, 0, 1)[None]},
         fetch_list=read, scope=graph.scope)]
              for image in map(read_image, embedded(*EMBEDDED)) for reduction in CALIBRATION_SIDES]
     # Above 0, so that a channel that is empty can be scaled as well.
     return [np.max(maps, axis=0).clip(1e-9) for maps in zip(*found)]
 
 
-def middle(image, reduction=SCALE):
+def reduced_middle(image, reduction=SCALE):
     """The middle of a photograph, reduced: uint8 [H, W, 3], H and W as in CALIBRATION_SIDES."""
     reduced = CALIBRATION_SIDES[reduction]
-    side = reduction * reduced
-    top, left = [(size - side) // 2 for size in image.shape[:2]]
-    return bicubic_resize(image[top:top + side, left:left + side], reduced, reduced)
+    return bicubic_resize(image[middle(*image.shape[:2], reduction * reduced)], reduced, reduced)
 
 
 # Of how much smaller channels `balanced` takes account.

@@ -2,6 +2,7 @@
 import contextlib
 import errno
 import fcntl
+import io
 import os
 import secrets
 import shutil
@@ -21,10 +22,10 @@ def replace_file(path, write, overwrite=True):
     """
     try:
         with beside(path, lambda new: open(new, 'xb').close()) as new:
-            with open(new, 'wb') as file:
+            with NewFile(open(new, 'wb', buffering=0)) as file:
                 write(file)
                 file.flush()
-                os.fsync(file.fileno())
+                os.fsync(file.raw.fileno())
             if not overwrite:
                 reserve(new, path)
             os.replace(new, path)
@@ -34,6 +35,13 @@ def replace_file(path, write, overwrite=True):
             error.filename = path
         raise
     sync(os.path.dirname(os.path.abspath(path)))
+
+
+class NewFile(io.BufferedWriter):
+    """A file without a descriptor: Pillow would write to that by itself, and take a full disk for success."""
+
+    def fileno(self):
+        raise io.UnsupportedOperation('fileno')
 
 
 def reserve(new, path):

@@ -2,11 +2,15 @@
 import errno
 import fcntl
 import os
+import resource
+import signal
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from conftest import ROOT
+from PIL import Image
 
 from storage.files import lock, replace_file, replace_text
 
@@ -23,6 +27,23 @@ def test_a_writer_that_fails_leaves_the_earlier_content_and_nothing_else(tmp_pat
         replace_file(str(path), write)
     assert path.read_text() == 'earlier'
     assert os.listdir(str(tmp_path)) == ['scores.json']
+
+
+def test_pillow_notices_a_full_disk(tmp_path):
+    """By the descriptor of a file it would write what there is room for, and say nothing."""
+    picture = Image.fromarray(np.random.RandomState(0).randint(0, 256, (200, 200, 3)).astype(np.uint8))
+    # As on a disk without room, no file may become larger than this.
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8192, before[1]))
+    try:
+        for form in ('JPEG', 'TIFF', 'PNG'):
+            with pytest.raises(OSError, match='File too large'):
+                replace_file(str(tmp_path / 'a'), lambda file, form=form: picture.save(file, form))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert not os.listdir(str(tmp_path))
 
 
 def test_two_writers_at_once_do_not_meet(tmp_path):

@@ -19,7 +19,7 @@ import os
 import sys
 
 from cli import command
-from cli.command import Parser, RunError, UsageError, positive
+from cli.command import Parser, RunError, UsageError, threads
 from cli.paddle_setup import set_threads
 from cpu import engine
 from data_utils import SCALE
@@ -104,7 +104,7 @@ def parse(argv):
     parser.add_argument('--csv', metavar='FILE', help='write the scores for spreadsheets')
     parser.add_argument('--save', metavar='DIR', help='write a comparison strip of each picture, NAME_strip.png')
     parser.add_argument('--precision', choices=('fp32', 'int8'), default='fp32', help="the networks' precision (fp32)")
-    parser.add_argument('--threads', type=positive, metavar='N', help='threads for computing (all cores)')
+    parser.add_argument('--threads', type=threads, metavar='N', help='threads for computing (all cores)')
     options = parser.parse_args(argv)
     if options.model is None:
         options.model = [[networks.default() or 'bicubic']]

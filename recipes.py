@@ -4,7 +4,7 @@
 """
 import collections
 
-from cli.command import amount, natural, nonnegative, number, positive, switch
+from cli.command import amount, natural, nonnegative, number, positive, switch, threads
 from data_utils import LR_RESIZES
 from losses import CONTENT_LOSSES, PICTURE_LOSSES
 from srgan_d import DISCRIMINATORS
@@ -219,7 +219,7 @@ OPTIONS = {
     ),
     'the machine': (
         option('device', 'auto', 'auto takes a GPU if there is one', choices=('auto', 'cpu', 'gpu')),
-        option('threads', None, 'number of computing threads (all cores)', type=positive, metavar='N'),
+        option('threads', None, 'number of computing threads (all cores)', type=threads, metavar='N'),
         option('amp', False, 'compute in 16-bit floats wherever these are precise enough; needs a GPU', type=switch,
                metavar='on|off'),
         option('readers', None, 'number of processes that read pictures (as many as cores, at most 4)',

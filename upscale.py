@@ -29,7 +29,7 @@ import time
 import numpy as np
 
 from cli import command
-from cli.command import Parser, RunError, UsageError, positive
+from cli.command import Parser, RunError, UsageError, positive, threads
 from cli.paddle_setup import set_threads
 from cli.progress import Bar
 from cpu import engine
@@ -120,7 +120,7 @@ def parse(argv):
                         help='the ONNX model takes and returns uint8 [N, H, W, 3], not float32 [N, 3, H, W] in [-1, 1]')
     parser.add_argument('--export-page', metavar='DIR',
                         help='write a web page that enlarges pictures in the browser, with the network; needs npm')
-    parser.add_argument('--threads', type=positive, metavar='N', help='threads for computing (all cores)')
+    parser.add_argument('--threads', type=threads, metavar='N', help='threads for computing (all cores)')
     options = parser.parse_args(argv)
     if options.strength is not None:
         if not 0 <= options.strength <= 1:
@@ -190,9 +190,10 @@ def enlarge_files(jobs, model_for, options, count):
     """
     # A page has room for two or three pictures of side SIDE, or for about ten of half of it.
     side = html_page.SIDE // (1 if len(jobs) < 3 else 2) if options.compare else None
+    sources = {identity(job.source) for job in jobs}
     for job in jobs:
         try:
-            shown = enlarge_file(job, model_for, options, count, side)
+            shown = enlarge_file(job, model_for, options, count, sources, side)
         except UsageError:
             raise
         except Exception as error:
@@ -213,9 +214,19 @@ def failure(error, job):
     return '%s: %s' % (job.source, reason(error))
 
 
-def enlarge_file(job, model_for, options, count, side=None):
+def identity(path):
+    """Which file a path means, the same for links to it; None if that cannot be told."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def enlarge_file(job, model_for, options, count, sources, side=None):
     """Enlarge one picture and count it in `count`. Raises UnreadableImage, RunError, and what its writer raises.
 
+    sources: the identities of all pictures to enlarge, none of which is overwritten.
     With a `side`, returns (name, html_page.Views) of the picture's middle, at most side x side of its own pixels; None
     without, and if the result exists already.
     """
@@ -226,8 +237,9 @@ def enlarge_file(job, model_for, options, count, side=None):
     if os.path.exists(path) and not options.overwrite:
         count['skipped'] += 1
         return None
-    if os.path.exists(path) and os.path.samefile(path, job.source):
-        raise UnreadableImage('%s: this is the picture itself; name another result' % path)
+    if os.path.exists(path) and identity(path) in sources:
+        raise UnreadableImage('%s: its result %s is itself a picture to enlarge; name another result by -o' % (
+            job.source, path))
     if ending == '.jpg' and SCALE * max(height, width) > JPEG_SIDE:
         raise UnreadableImage('%s: JPEG has at most %d pixels a side; use --format png' % (job.source, JPEG_SIDE))
     if (ending == '.tif') != (picture.mode == 'CMYK') and ending != '.jpg':

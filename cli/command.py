@@ -42,6 +42,8 @@ def number(convert, least, words, below=math.inf):
 
 natural = number(int, 0, 'a whole number of at least 0')
 positive = number(int, 1, 'a whole number of at least 1')
+# Far more threads than any machine has cores end in a crash.
+threads = number(int, 1, 'a whole number from 1 to 256', below=257)
 amount = number(float, 1e-12, 'a number above 0')
 nonnegative = number(float, 0, 'a number of at least 0')
 

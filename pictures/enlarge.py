@@ -6,6 +6,7 @@ from PIL import Image, ImageOps
 from cpu.tiles import windows
 from data_utils import SCALE
 from pictures.picture import to_image
+from reading.blocks import ORIENTATION
 from reading.picture_file import Picture, from_image
 
 # Side of a tile, in pixels of the input picture.
@@ -20,7 +21,8 @@ STEEP = 0.75
 
 
 def upscale(image, model, tile=TILE, ensemble=False):
-    """A picture four times as large, of the same type and mode; a PIL image upright, as its EXIF data say.
+    """A picture four times as large, of the same type; a PIL image upright, as its EXIF data say, and of the same mode,
+    but L*a*b*, YCbCr and HSV become RGB, and alpha by which colours are multiplied becomes plain alpha.
 
     image: a PIL image, or an array uint8 or uint16 [H, W] or [H, W, C], C = 1 grey, 2 grey and alpha, 3 RGB, 4 RGB
     and alpha. model: a cpu.fp32.Engine. tile: the side of a tile in pixels of `image`. ensemble: take the mean over the
@@ -28,10 +30,13 @@ def upscale(image, model, tile=TILE, ensemble=False):
     with more than 16 bits for each colour.
     """
     if isinstance(image, Image.Image):
+        lies = image.getexif().get(ORIENTATION) in (5, 6, 7, 8)
         image = ImageOps.exif_transpose(image)
         picture = from_image(image)
         enlarged = to_image(np.concatenate(list(strips(picture, model, tile, ensemble))), picture.mode)
         enlarged.info = {name: image.info[name] for name in ('dpi', 'icc_profile') if name in image.info}
+        if lies and 'dpi' in enlarged.info:
+            enlarged.info['dpi'] = enlarged.info['dpi'][::-1]
         return enlarged
     pixels = image[:, :, np.newaxis] if image.ndim == 2 else image
     if pixels.dtype not in (np.uint8, np.uint16) or pixels.ndim != 3 or pixels.shape[2] > 4 or not pixels.size:

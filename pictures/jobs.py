@@ -52,7 +52,7 @@ def plan(paths, output, tell=print):
         stem = os.path.splitext(result)[0]
         job = Job(source, (result if stems[stem] > 1 or has_twin(source) else stem) + SUFFIX, None)
         if jobs.setdefault(job.result, job).source != source:
-            raise UsageError('%s and %s would both become %s; enlarge them one by one' % (
+            raise UsageError('%s and %s would both become %s; give them different folders by -o' % (
                 jobs[job.result].source, source, job.result))
     return list(jobs.values())
 
@@ -100,7 +100,12 @@ def has_twin(path):
 def pictures_of(folder):
     """The pictures in a folder, except results -> {name without ending: {name, ...}}."""
     names = collections.defaultdict(set)
-    for name in os.listdir(folder or '.'):
+    try:
+        found = os.listdir(folder or '.')
+    except PermissionError:
+        # A folder that may be entered but not listed.
+        found = []
+    for name in found:
         stem, ending = os.path.splitext(name)
         if ending.lower() in READABLE and not stem.endswith(SUFFIX):
             names[stem].add(name)

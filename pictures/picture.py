@@ -1,19 +1,23 @@
 """Write enlarged pixels as a picture of the kind that was read, with what its file said about it."""
+import io
 import struct
 import warnings
 
 import numpy as np
-from PIL import Image, PngImagePlugin
+from PIL import Image
 
-from pictures.png_writer import PngWriter
+from pictures.png_writer import HEAD, PngWriter, chunk
 from reading.blocks import DIRECTORY, EXIF_DIRECTORIES, EXIF_MARK, EXIF_TEXTS, LARGEST_TEXT, XMP_KEY, enlarged_xmp
-from reading.picture_file import flattened, plain_image
+from reading.picture_file import cv2, flattened, plain_image
 
 # What libjpeg writes; the format admits 65,535.
 JPEG_SIDE = 65500
 JPEG_QUALITY = 95
 # What one block of a JPEG holds, in bytes.
 JPEG_BLOCK = 65533
+
+# Of a palette's 256 colours: how many may be those of areas, and how many opaque and other colours have at least.
+EXACT, LEAST = 128, 32
 
 # Tags in EXIF's own directory.
 INTEROPERABILITY, EXIF_WIDTH, EXIF_HEIGHT = 0xa005, 0xa002, 0xa003
@@ -26,31 +30,44 @@ def to_image(pixels, mode):
     if pixels.dtype == np.uint16:
         image = Image.fromarray(pixels[:, :, 0])
         return image.convert('I') if mode == 'I' else image
-    plain = plain_image(pixels, mode)
-    if mode != 'P':
-        return plain
-    return plain.quantize() if plain.mode == 'RGB' else with_palette(pixels)
+    return with_palette(pixels) if mode == 'P' else plain_image(pixels, mode)
 
 
 def with_palette(pixels):
-    """uint8 RGBA [H, W, 4] -> a PIL image with a palette of at most 256 colours, in which opaque stays opaque.
+    """uint8 RGB or RGBA [H, W, C] -> a PIL image with a palette of at most 256 colours.
 
-    PIL's own palette of colours with alpha mixes opaque ones with others. So those that are opaque, those that are
-    transparent and those between have parts of the palette for themselves.
+    Colours that fill areas are kept exactly, the EXACT most frequent ones; PIL chooses colours for the other pixels.
+    Its own palette of colours with alpha mixes opaque ones with others. So those that are opaque and those between
+    opaque and transparent have parts of the palette for themselves.
     """
-    alpha = pixels[:, :, 3]
-    opaque, between = alpha == 255, (alpha > 0) & (alpha < 255)
-    # The first entry is the transparent one. Each of the other parts gets 32 entries or more.
-    indices, palette = np.zeros(alpha.shape, np.uint8), bytes(4)
-    share = 255 * np.count_nonzero(opaque) // max(1, np.count_nonzero(alpha))
-    share = min(223, max(32, share)) if between.any() else 255
-    for part, channels, entries in ((opaque, 3, share), (between, 4, 255 - share)):
+    rgba = pixels.copy() if pixels.shape[2] == 4 else np.dstack([pixels, np.full(pixels.shape[:2], 255, np.uint8)])
+    alpha = rgba[:, :, 3]
+    rgba[alpha == 0] = 0
+    numbers = rgba.view(np.uint32)[:, :, 0]
+    kernel = np.ones((3, 3), np.uint8)
+    flat = (cv2.erode(rgba, kernel) == cv2.dilate(rgba, kernel)).all(axis=2)
+    colours, counts = np.unique(numbers[flat], return_counts=True)
+    # A picture in which nothing is flat has a transparent entry that nothing uses.
+    exact = np.union1d(colours[np.argsort(-counts, kind='stable')[:EXACT]], np.uint32(0))
+    indices = np.searchsorted(exact, numbers).clip(max=len(exact) - 1).astype(np.uint8)
+    palette = exact.tobytes()
+    other = exact[indices] != numbers
+    opaque, between = other & (alpha == 255), other & (alpha < 255)
+    # Each of the two gets at least LEAST entries.
+    left = 256 - len(exact)
+    share = left
+    if between.any():
+        share = min(left - LEAST, max(LEAST, left * np.count_nonzero(opaque) // np.count_nonzero(other)))
+    for part, channels, entries in ((opaque, 3, share), (between, 4, left - share)):
         if part.any():
-            row = Image.fromarray(pixels[part][np.newaxis, :, :channels]).quantize(entries)
+            row = Image.fromarray(rgba[part][np.newaxis, :, :channels]).quantize(entries)
             indices[part] = np.asarray(row)[0] + len(palette) // 4
             palette += row.im.getpalette('RGBA', 'RGBA')[:4 * (np.asarray(row).max() + 1)]
     image = Image.fromarray(indices, 'P')
-    image.putpalette(palette, 'RGBA')
+    if pixels.shape[2] == 4:
+        image.putpalette(palette, 'RGBA')
+    else:
+        image.putpalette(np.frombuffer(palette, np.uint8).reshape(-1, 4)[:, :3].tobytes())
     return image
 
 
@@ -67,7 +84,8 @@ def write_picture(file, strips, size, picture, file_extension):
     1-bit pictures are written by PIL, which needs the whole picture in memory.
     """
     about = picture.about
-    exif, icc = exif_bytes(about.exif, size, picture), about.icc
+    kept, icc = kept_exif(about.exif, size, picture), about.icc
+    exif = kept.tobytes() if len(kept) else None
     if file_extension == '.png':
         if icc and len(icc) > LARGEST_TEXT:
             picture.notes.append('without its profile, which is too long for programs that read PNG')
@@ -100,14 +118,21 @@ def write_picture(file, strips, size, picture, file_extension):
         options.update(format='JPEG', quality=JPEG_QUALITY, subsampling=0)
         image = flattened(pixels, picture)
     elif file_extension == '.tif':
-        options.update(format='TIFF', compression='tiff_lzw')
+        # libtiff, which compresses, does not take the directories of Pillow's EXIF.
+        compression = 'raw' if any(tag in kept for tag in EXIF_DIRECTORIES) else 'tiff_lzw'
+        # Not as `exif`, of which Pillow's writer of TIFF makes texts and directories of its own.
+        options.update(format='TIFF', compression=compression, tiffinfo=dict(kept), exif=None)
         image = to_image(pixels, picture.mode)
     else:
-        options.update(format='PNG', pnginfo=PngImagePlugin.PngInfo())
-        for chunk in chunks:
-            options['pnginfo'].add(*chunk)
+        options.update(format='PNG')
         image = to_image(pixels, picture.mode)
-    image.save(file, **{name: value for name, value in options.items() if value is not None})
+    options = {name: value for name, value in options.items() if value is not None}
+    if file_extension != '.png':
+        return image.save(file, **options)
+    # Pillow leaves out chunks that it does not know.
+    data = io.BytesIO()
+    image.save(data, **options)
+    file.write(data.getvalue()[:HEAD] + b''.join(chunk(*one) for one in chunks) + data.getvalue()[HEAD:])
 
 
 def gamma_of(content):
@@ -115,8 +140,8 @@ def gamma_of(content):
     return struct.unpack('>I', content)[0] / 100000
 
 
-def exif_bytes(exif, size, picture):
-    """What of a PIL Exif is true of the enlarged picture, of `size` (width, height), too, as bytes; None if nothing is.
+def kept_exif(exif, size, picture):
+    """What of a PIL Exif, or of None, is true of the enlarged picture, of `size` (width, height), too: a PIL Exif.
 
     What cannot be written, because it is damaged, is left out, and becomes a note of `picture`.
     """
@@ -127,7 +152,7 @@ def exif_bytes(exif, size, picture):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter('ignore')
-                kept[tag] = exif.get_ifd(tag) if tag in EXIF_DIRECTORIES else exif[tag]
+                kept[tag] = in_bytes(exif.get_ifd(tag)) if tag in EXIF_DIRECTORIES else in_bytes(exif[tag])
             if tag == DIRECTORY:
                 kept[tag] = {**kept[tag], **{name: value for name, value in zip((EXIF_WIDTH, EXIF_HEIGHT), size)
                                              if name in kept[tag]}}
@@ -139,4 +164,18 @@ def exif_bytes(exif, size, picture):
             kept.pop(tag, None)
             note = 'without a part of its EXIF, damaged'
             picture.notes += [note] if note not in picture.notes else []
-    return kept.tobytes() if len(kept) else None
+    return kept
+
+
+class Text(str):
+    """A text of EXIF as Pillow reads it, a character for each byte, and would write it as ASCII alone."""
+
+    def encode(self, *_):
+        return super().encode('latin-1')
+
+
+def in_bytes(value):
+    """A value of EXIF, or a directory of values, in which each text is a Text."""
+    if isinstance(value, dict):
+        return {tag: in_bytes(one) for tag, one in value.items()}
+    return Text(value) if isinstance(value, str) else value

@@ -12,6 +12,14 @@ AVERAGE = 3
 # How many rows are filtered at once: few, so that they stay in the processor's cache.
 ROWS = 16
 
+# How many bytes of a PNG stand before the first chunk after IHDR.
+HEAD = 33
+
+
+def chunk(name, data):
+    """The bytes of a chunk."""
+    return struct.pack('>I', len(data)) + name + data + struct.pack('>I', zlib.crc32(name + data))
+
 
 class PngWriter:
     """Writes a picture to an open file from top to bottom; `close` writes its end.
@@ -60,4 +68,4 @@ class PngWriter:
 
     def chunk(self, name, data):
         if data or name == b'IEND':
-            self.file.write(struct.pack('>I', len(data)) + name + data + struct.pack('>I', zlib.crc32(name + data)))
+            self.file.write(chunk(name, data))

@@ -52,8 +52,8 @@ class Bomb(UnreadableImage):
 class Picture:
     """pixels: uint8 or uint16 [H, W, C], C: 1 grey, 2 grey and alpha, 3 RGB, 4 RGB and alpha or CMYK.
 
-    mode: the PIL mode in which the enlarged picture is written. about: a blocks.About. notes: what was not read.
-    steps: of a JPEG, the 64 steps to which it rounds the brightness's amplitudes, from 1 on; else None.
+    mode: the PIL mode in which the enlarged picture is written. about: a blocks.About. notes: what was not read, or not
+    written. steps: of a JPEG, the 64 steps to which it rounds the brightness's amplitudes, from 1 on; else None.
     """
 
     pixels: np.ndarray
@@ -163,7 +163,7 @@ def require_size(path, size, max_pixels):
         raise ValueError('it has no pixels')
 
 
-# The three ways to read pixels: TIFF's samples, PNG's 16 bits, and PIL
+# The ways to read pixels: TIFF's samples, PNG's and PPM's 16 bits, and PIL
 
 # A picture that is opened, but not read yet. size: (width, height); decode: a function -> (pixels [H, W, C], mode);
 # pages: a function -> the number of pictures; bits: of its samples, if more than 8 and only 8 are read; about, steps:
@@ -280,6 +280,9 @@ def with_key(pixels, key, bits):
 
 
 def frames(image):
+    if image.format == 'PSD':
+        # PIL counts its layers, and reads what they make together.
+        return 1
     try:
         return getattr(image, 'n_frames', 1)
     except Exception:

@@ -93,11 +93,13 @@ class Tags:
 
     def require_whole(self):
         """Raise ValueError if there are fewer strips or tiles than the size asks for; PIL leaves these black."""
-        (width,), (height,) = self.get(WIDTH), self.get(HEIGHT)
+        (width,), (height,) = self.get(WIDTH, 0), self.get(HEIGHT, 0)
         if TILE_OFFSETS in self:
-            (across,), (down,), found = self.get(TILE_WIDTH), self.get(TILE_HEIGHT), self.get(TILE_OFFSETS)
+            (across,), (down,), found = self.get(TILE_WIDTH, 0), self.get(TILE_HEIGHT, 0), self.get(TILE_OFFSETS)
         else:
             across, (down,), found = width, self.get(STRIP_ROWS, height), self.get(STRIP_OFFSETS)
+        if not width or not height or not across or not down:
+            raise ValueError('a TIFF whose size is damaged')
         planes = self.get(SAMPLES, 1)[0] if self.get(PLANES, 1)[0] == 2 else 1
         if len(found) < -(-width // across) * -(-height // down) * planes:
             raise ValueError('a TIFF that is cut off')

@@ -366,6 +366,41 @@ def test_opaque_stays_opaque_in_a_palette_with_alpha(levels, tmp_path):
     assert np.abs(got - pixels)[seen].mean() < 8
 
 
+@pytest.mark.parametrize('mode', ['RGB', 'RGBA'])
+def test_colours_of_areas_stay_exact_in_a_palette(mode):
+    """PIL's own palette of all colours moves them."""
+    rng = np.random.RandomState(0)
+    patches = rng.randint(0, 256, (9, 12, len(mode))).astype(np.uint8)
+    pixels = np.dstack([RGB, np.full(RGB.shape[:2], 255, np.uint8)])[:36, :48, :len(mode)].copy()
+    pixels[:, 24:] = patches.repeat(4, 0).repeat(4, 1)[:, 24:]
+    image = picture.to_image(pixels, 'P')
+    got = np.asarray(image.convert(mode))
+    assert image.mode == 'P' and len(image.getcolors()) <= 256
+    assert np.array_equal(got[:, 24:], pixels[:, 24:])
+    assert np.abs(got[:, :24].astype(int) - pixels[:, :24]).mean() < 8
+
+
+def test_the_layers_of_a_psd_are_not_called_pictures(tmp_path):
+    header = b'8BPS' + struct.pack('>H6xHIIHH', 1, 3, 8, 8, 8, 3) + bytes(8)
+    layer = struct.pack('>4iH', 0, 0, 1, 1, 3) + b''.join(struct.pack('>hI', one, 3) for one in range(3)) + (
+        b'8BIMnorm' + b'\xff\0\0\0' + struct.pack('>I', 12) + bytes(12))
+    layers = struct.pack('>h', 2) + 2 * layer + 6 * (bytes(2) + b'\5')
+    block = struct.pack('>I', len(layers)) + layers + bytes(4)
+    (tmp_path / 'a.psd').write_bytes(header + struct.pack('>I', len(block)) + block + bytes(2) + bytes(range(192)))
+    assert Image.open(str(tmp_path / 'a.psd')).n_frames == 2
+    got = read(tmp_path / 'a.psd')
+    assert got.pixels[0, 1].tolist() == [1, 65, 129] and not got.notes
+
+
+@pytest.mark.parametrize('tag', ['t256', 't257', 't278'])
+def test_a_tiff_whose_size_is_damaged_is_said_to_be(tag, tmp_path):
+    data = tiff(RGB)
+    place = data.index(struct.pack('<H', int(tag[1:])), 8) + 8
+    (tmp_path / 'a.tif').write_bytes(data[:place] + bytes(4) + data[place + 4:])
+    with pytest.raises(picture_file.UnreadableImage, match='a.tif: a TIFF whose size is damaged'):
+        read(tmp_path / 'a.tif')
+
+
 # What stands beside the pixels
 
 BROKEN = {
@@ -442,12 +477,37 @@ def test_exif_tells_the_size_of_the_enlarged_picture(tmp_path):
         assert (tags[0xa002], tags[0xa003]) == image.size and 0x0112 not in image.getexif()
 
 
+@pytest.mark.parametrize('ending', ['.tif', '.jpg', '.png'])
+def test_exif_keeps_its_directories_and_the_bytes_of_its_texts(ending, tmp_path):
+    """Pillow takes no directories for a compressed TIFF, and writes texts as ASCII."""
+    artist, owner = '张三'.encode(), 'José'.encode()
+    directory = exif(t42032=(2, len(owner) + 1, owner + b'\0'))[8:]
+    start = 8 + 2 + 2 * 12 + 4 + len(artist) + 1
+    # The offsets of the directory's texts count from the start of the block.
+    directory = directory[:10] + struct.pack('<I', start + 2 + 12 + 4) + directory[14:]
+    block = exif(t315=(2, len(artist) + 1, artist + b'\0'), t34665=(4, 1, struct.pack('<I', start))) + directory
+    image = Image.fromarray(RGB).convert('CMYK' if ending == '.tif' else 'RGB')
+    image.save(str(tmp_path / 'a.jpg'), exif=b'Exif\0\0' + block)
+    result, notes = enlarged(tmp_path / 'a.jpg', tmp_path, ending)
+    written = Image.open(result)
+    assert not notes and written.size == (212, 148) and written.mode == image.mode
+    assert written.getexif()[315].encode('latin-1') == artist
+    assert written.getexif().get_ifd(0x8769)[42032].encode('latin-1') == owner
+
+
+def test_tiff_is_compressed_where_it_can_be(tmp_path):
+    Image.fromarray(RGB).convert('CMYK').save(str(tmp_path / 'a.jpg'))
+    result, _ = enlarged(tmp_path / 'a.jpg', tmp_path, '.tif')
+    assert Image.open(result).info['compression'] == 'tiff_lzw'
+
+
 XMP = (b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6" tiff:ImageWidth="53" dc:rights="me">'
        b'<exif:PixelXDimension>53</exif:PixelXDimension></rdf:Description></x:xmpmeta>')
 
 
 def test_colours_and_texts_of_a_png_are_kept_as_they_are(tmp_path):
     kept = [(b'gAMA', struct.pack('>I', 100000)), (b'cHRM', struct.pack('>8I', *range(1, 9))), (b'sRGB', b'\0'),
+            (b'cICP', b'\x09\x10\0\1'),
             (b'tEXt', b'parameters\0a cat, steps: 20'), (b'zTXt', b'a\0\0' + zlib.compress(b'text')),
             (b'iTXt', 'prompt\0\0\0\0\0猫'.encode())]
     data = rgb_png(*[chunk(*one) for one in kept])

@@ -305,6 +305,13 @@ class TestModes:
             assert enlarged.dtype == pixels.dtype and enlarged.shape == (56, 76) + pixels.shape[2:]
         assert is_curve(upscale.upscale(RGB, model), RGB)
 
+    def test_python_function_turns_the_resolution_too(self, model, tmp_path):
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        Image.fromarray(RGB).save(str(tmp_path / 'a.jpg'), exif=exif, dpi=(300, 100))
+        enlarged = upscale.upscale(Image.open(str(tmp_path / 'a.jpg')), model)
+        assert enlarged.size == (56, 76) and enlarged.info['dpi'] == (100, 300)
+
     @pytest.mark.parametrize('array', [RGB.astype(np.float32), np.zeros((4, 4, 5), np.uint8),
                                        np.zeros((0, 4, 3), np.uint8), np.zeros(4, np.uint8)])
     def test_python_function_refuses_other_arrays(self, model, array):
@@ -560,6 +567,14 @@ class TestResults:
                               (['.', 'a.png'], None)):
             found, _ = self.plan(*paths, output)
             assert sorted(os.path.basename(job.result) for job in found) == ['a_x4', 'b_x4']
+
+    def test_no_picture_to_enlarge_is_overwritten(self, here, tmp_path):
+        self.write(tmp_path / 'b.png', tmp_path / 'b_x4.png')
+        before = (tmp_path / 'b_x4.png').read_bytes()
+        count, lines = here('b.png', 'b_x4.png', '--overwrite')
+        assert lines == ['failed: b.png: its result b_x4.png is itself a picture to enlarge; name another result by -o']
+        assert (tmp_path / 'b_x4.png').read_bytes() == before and count['enlarged'] == 1
+        assert (tmp_path / 'b_x4_x4.png').exists()
 
     def test_o_can_name_the_file(self, here, tmp_path):
         self.write(tmp_path / 'a.png', tmp_path / 'b.png')

@@ -71,7 +71,8 @@ def unpack(path, folder):
 
 def extract(path, folder):
     try:
-        with (zipfile.ZipFile(path) if path.lower().endswith('.zip') else tarfile.open(path)) as archive:
+        is_zip = path.lower().endswith('.zip')
+        with zipfile.ZipFile(path) if is_zip else tarfile.open(path, tarinfo=Member) as archive:
             pictures = [picture for picture in pictures_of(archive) if is_inside(picture[0])]
             size, free = sum(size for _, size, _ in pictures), shutil.disk_usage(folder).free
             if size > free:
@@ -90,6 +91,19 @@ def extract(path, folder):
         if isinstance(error, RunError) or isinstance(error, OSError) and error.errno:
             raise
         raise UsageError('%s cannot be unpacked (%s); upload it again' % (path, ' '.join(str(error).split())))
+
+
+class Member(tarfile.TarInfo):
+    """A member of a tar file, at the end of which there must be an end mark; tarfile alone does without."""
+
+    @classmethod
+    def fromtarfile(cls, archive):
+        try:
+            return super().fromtarfile(archive)
+        except tarfile.EOFHeaderError:
+            raise
+        except tarfile.HeaderError as error:
+            raise tarfile.ReadError('damaged or cut off: %s' % error)
 
 
 def pictures_of(archive):

@@ -129,6 +129,18 @@ def test_a_broken_archive_is_named_and_leaves_nothing(name, unpack, datasets):
     assert set(os.listdir(str(datasets / 'work' / 'pictures'))) <= {'data12345_some', 'data678_more'}
 
 
+@pytest.mark.parametrize('damage', [
+    lambda whole: whole[:1024 * 2], lambda whole: whole[:1024 * 2 + 100],
+    lambda whole: whole[:1024 * 2 + 8] + b'X' + whole[1024 * 2 + 9:]], ids=['between', 'within', 'header'])
+def test_a_tar_that_ends_too_early_is_no_smaller_archive(damage, unpack, datasets):
+    path = datasets / 'data' / 'cut.tar'
+    make_tar(path, {'%d.png' % number: bytes(512) for number in range(5)})
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(UsageError, match='cut.tar cannot be unpacked .*; upload it again'):
+        unpack()
+    assert not (datasets / 'work' / 'pictures' / 'cut').exists()
+
+
 def test_a_picture_whose_bytes_are_damaged_is_noticed(unpack, datasets):
     path = datasets / 'data' / 'data12345' / 'some.zip'
     whole = bytearray(path.read_bytes())

@@ -19,7 +19,7 @@ import data_utils
 from cli import command
 from cli.paddle_setup import set_threads
 from cli.progress import Bar
-from measuring import lpips_alex
+from measuring import lpips_alex, report
 from measuring.metrics import psnr_y
 from training import cluster, data_set, feeds, health, visual_log
 from training import settings as run_settings
@@ -59,7 +59,9 @@ def main(argv):
         for name, (old, new) in sorted(changed.items()):
             tell('%s is %s from here on; it was %s' % (
                 run_settings.option(name), run_settings.shown(new), run_settings.shown(old)))
-        run.position.validate_on(settings.val)
+        if run.position.validate_on(validation and validation.pictures):
+            tell('--val has other pictures from here on, so that best_g%s anew' % (
+                ' and --patience begin' if settings.patience else ' begins'))
         sample = data_set.sample_pair(held_out, settings.lr_resize, settings.degrade, partners.get(held_out))
         measures = {'psnr_y': psnr_y}
         obstacle = lpips_alex.obstacle(sample[1])
@@ -74,7 +76,7 @@ def main(argv):
             return 0
         log = None
         if first:
-            log = RunLog(settings.output, run.position.rows, settings.visualdl)
+            log = RunLog(settings.output, run.position.rows, settings.visualdl, 'output' in changed)
             remove_earlier_files(settings)
             if settings.visualdl:
                 run.write_graph(os.path.join(settings.output, visual_log.FOLDER))
@@ -122,6 +124,7 @@ def train(run, pictures, sample, measures, validation, log, stop):
     """
     settings, position = run.settings, run.position
     saved = time.monotonic()
+    resumed = settings.resume
 
     for name in STAGES[STAGES.index(position.stage):]:
         position.enter(name)
@@ -137,7 +140,8 @@ def train(run, pictures, sample, measures, validation, log, stop):
                     feed = next(coming)
                     waited = time.monotonic() - started
                     losses = update(run, name, feed, stage.learning_rate(done))
-                    require_finite(losses, position, settings)
+                    require_finite(losses, position, settings, resumed)
+                    resumed = False
                     position.count(losses, time.monotonic() - started, waited)
                     done += 1
                     bar.set_postfix_str(', '.join('%s %.3g' % (loss, value) for loss, value in losses.items()
@@ -178,7 +182,7 @@ def validate(run, validation, row):
     if validation and row['epoch'] % run.settings.val_every == 0:
         row.update(validation.measure(run.generator()) or {})
         if health.is_best(row, run.position.validated()):
-            run.save_network(BEST, run.generator().items(), row)
+            run.save_network(BEST, run.generator().items(), report.finite(row))
 
 
 def is_over(stage, position):
@@ -187,15 +191,18 @@ def is_over(stage, position):
         stage.name == 'init' and health.has_stalled(position.validated(), stage.settings.patience))
 
 
-def require_finite(losses, position, settings):
-    """Raises RunError if a loss is not finite; it says how to go on."""
+def require_finite(losses, position, settings, resumed):
+    """Raises RunError if a loss is not finite; it says how to go on. resumed: this is the first update of --resume."""
     for name, value in losses.items():
         if not math.isfinite(value):
             option = 'learning_rate_init' if position.stage == 'init' else 'learning_rate'
-            where = ('the last state saved in %s is from before that: `%s %s X` continues from it' % (
-                settings.models, run_settings.resume_command(settings), run_settings.option(option))
-                if os.path.exists(state_file(settings)) else
-                'nothing has been saved yet: start again with --overwrite and %s X' % run_settings.option(option))
+            if resumed or not os.path.exists(state_file(settings)):
+                where = '%s: start again with --overwrite and %s X' % (
+                    'the state that was saved is of no use' if resumed else 'nothing has been saved yet',
+                    run_settings.option(option))
+            else:
+                where = 'the last state saved in %s is from before that: `%s %s X` continues from it' % (
+                    settings.models, run_settings.resume_command(settings), run_settings.option(option))
             raise command.RunError('%s became %s in update %d of epoch %d, stage %s; %s, with X below %g' % (
                 name, value, position.update + 1, position.epoch, position.stage, where, getattr(settings, option)))
 

@@ -48,9 +48,9 @@ def main(argv):
 def measure(stage, trainers, quick):
     """Time the second epoch of a stage with the given number of trainers -> a row of the table."""
     script = [os.path.join(ROOT, 'tests', 'tiny.py'), 'train.py'] if quick else [os.path.join(ROOT, 'train.py')]
-    arguments = ['--recipe', 'scratch', '--content-loss', 'mse', '--threads', '1', '--readers', '1', '--epoch-updates',
-                 str(UPDATES[stage]), '--save-every', '1000', '--n-epoch-init', '3' if stage == 'init' else '0',
-                 '--n-epoch', '3' if stage == 'gan' else '0']
+    arguments = ['--recipe', 'scratch', '--content-loss', 'mse', '--discriminator', 'article', '--threads', '1',
+                 '--readers', '1', '--epoch-updates', str(UPDATES[stage]), '--save-every', '1000',
+                 '--n-epoch-init', '3' if stage == 'init' else '0', '--n-epoch', '3' if stage == 'gan' else '0']
     roles = [[]]
     if trainers > 1:
         several = ['--servers', ','.join(SERVERS), '--trainers', str(trainers)]

@@ -21,7 +21,7 @@ import vgg19
 from cli import command
 from cli.paddle_setup import fluid, set_threads
 from cpu.training_graph import for_cpu
-from data_utils import list_images
+from data_utils import SCALE, list_images
 from layers import variables_of
 from programs import BETA1, Step, picture_pair
 from srgan_d import DISCRIMINATORS, judge
@@ -46,8 +46,13 @@ def main(argv):
     parser.add_argument('--updates', type=command.positive, default=150)
     parser.add_argument('--every', type=command.positive, default=15, help='updates between two lines')
     parser.add_argument('--learning-rate', type=command.amount, default=1e-4)
-    parser.add_argument('--threads', type=command.positive)
+    parser.add_argument('--threads', type=command.threads)
     options = parser.parse_args(argv)
+    if options.crop_size % SCALE:
+        raise command.UsageError('--crop-size %d: it must be a multiple of %d' % (options.crop_size, SCALE))
+    if 'features' in options.contestants and not vgg19_sources.find(None):
+        raise command.UsageError('--contestants features: pretrained/ has no weights of VGG19; '
+                                 '`python vgg19.py --fetch` gets them')
     set_threads(options.threads)
     paths = list_images(os.path.abspath(options.data))
     if len(paths) <= HELD_OUT:

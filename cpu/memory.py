@@ -1,4 +1,5 @@
 """The memory of training on a CPU: what it does not need, and what the machine does not have."""
+import contextlib
 import ctypes
 import math
 import mmap
@@ -7,6 +8,7 @@ import resource
 
 import numpy as np
 
+from cli.command import RunError
 from cli.paddle_setup import fluid
 
 # A container's limit and what it has taken, files in bytes, by version 2 and 1 of Linux's control groups.
@@ -17,6 +19,17 @@ COPIES = ('inactive_file', 'active_file')
 # Linux: take these pages back, and give zeros where they are read again.
 MADV_DONTNEED = 4
 FP32 = fluid.core.VarDesc.VarType.FP32
+
+
+@contextlib.contextmanager
+def memory_for(what):
+    """A context that raises RunError, with one line for the user, if Paddle or Python finds too little memory."""
+    try:
+        yield
+    except (MemoryError, fluid.core.EnforceNotMet) as error:
+        if isinstance(error, fluid.core.EnforceNotMet) and 'Alloc' not in str(error):
+            raise
+        raise RunError('this machine has too little memory for %s' % what)
 
 
 def limit_to_available():

@@ -25,6 +25,7 @@ fl = fluid.layers
 # AlexNet's convolutions: filters, filter size, stride, padding, and whether a pooling comes before.
 CONVOLUTIONS = [(64, 11, 4, 2, False), (192, 5, 1, 2, True), (384, 3, 1, 1, True), (256, 3, 1, 1, False),
                 (256, 3, 1, 1, False)]
+NAMES = [name % i for i in range(len(CONVOLUTIONS)) for name in ('conv%d.w_0', 'conv%d.b_0', 'lin%d.w_0')]
 # ImageNet's means and deviations for pictures in [-1, 1], as LPIPS rounds them.
 MEAN = np.array([-0.030, -0.088, -0.188], np.float32)
 STD = np.array([0.458, 0.448, 0.450], np.float32)
@@ -100,8 +101,8 @@ def read_weights(path=WEIGHTS):
         fetch_weights(path)
     try:
         with np.load(path) as file:
-            return {name: file[name] for name in file.files}
-    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error):
+            return {name: file[name] for name in NAMES}
+    except (ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error):
         raise RunError('%s is damaged; remove it, and `python evaluate.py --fetch` gets it again' % path)
 
 

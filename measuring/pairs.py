@@ -159,7 +159,7 @@ def find_pairs(folder):
     names = Names(marks_of(inside + beside, root))
     partners = {path: partner for path, partner in names.partners().items() if path not in set(beside)}
     if not partners:
-        raise UsageError('--data %s: no high-resolution picture in it (%s)%s' % (
+        raise UsageError('%s: no high-resolution picture in it (%s)%s' % (
             folder, ' '.join(EXTENSIONS), inside and ', but %d low-resolution ones, as their names and sizes say' % len(
                 inside) or ''))
     paired = [path for path in partners if partners[path]] or list(partners)

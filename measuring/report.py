@@ -63,10 +63,13 @@ def fit(text, width):
     return text + ' ' * (width - cells(text))
 
 
-def write_json(path, data, lr, left_out, scores, means):
-    def finite(row):
-        return {name: value if math.isfinite(value) else None for name, value in row.items()}
+def finite(row):
+    """The values of {name: value} as JSON can have them: None for numbers that are not finite."""
+    return {name: None if isinstance(value, float) and not math.isfinite(value) else value
+            for name, value in row.items()}
 
+
+def write_json(path, data, lr, left_out, scores, means):
     report = {'data': data, 'lr': lr, 'left_out': left_out, 'models': {
         method: {'mean': finite(means[method]), 'pictures': {name: finite(row) for name, row in rows.items()}}
         for method, rows in scores.items()}}

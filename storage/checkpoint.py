@@ -162,11 +162,14 @@ def read_manifest(directory):
     """The manifest of a network, {} if it has none. Raises UsageError."""
     try:
         with open(os.path.join(directory, MANIFEST)) as file:
-            return json.load(file)
+            manifest = json.load(file)
+        if isinstance(manifest, dict):
+            return manifest
     except FileNotFoundError:
         return {}
     except ValueError:
-        raise UsageError('%s is damaged' % os.path.join(directory, MANIFEST))
+        pass
+    raise UsageError('%s is damaged' % os.path.join(directory, MANIFEST))
 
 
 def read_variables(directory, shapes, manifest):
@@ -198,10 +201,10 @@ def saving(path):
     try:
         yield
     except OSError as error:
-        raise RunError('%s cannot be written: %s; what was saved before is whole, and --resume goes on from it' % (
-            path, error.strerror or error))
+        earlier = '; what was saved before is whole, and --resume goes on from it' if os.path.exists(path) else ''
+        raise RunError('%s cannot be written: %s%s' % (path, error.strerror or error, earlier))
 
 
 def require_finite(name, array):
     if not np.isfinite(array).all():
-        raise RunError('%s has values that are not finite; not saved' % name)
+        raise RunError('%s has values that are not finite, and so is not saved; a lower learning rate may help' % name)

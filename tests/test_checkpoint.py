@@ -159,6 +159,9 @@ def test_a_network_is_checked_before_it_is_used(tmp_path):
     with open(os.path.join(path, 'manifest.json'), 'w') as file:
         file.write('{')
     refused('manifest.json is damaged')
+    with open(os.path.join(path, 'manifest.json'), 'w') as file:
+        file.write('[1]')
+    refused('manifest.json is damaged')
 
 
 def test_values_that_are_not_finite_are_not_saved(tmp_path):

@@ -11,6 +11,7 @@ import programs
 import srgan_d
 import srgan_g
 import vgg19
+from cli.command import RunError
 from cli.paddle_setup import fluid
 from cpu import memory, training_graph
 from losses import Objective
@@ -132,6 +133,14 @@ def test_memory_that_is_not_there_is_refused():
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
     assert 0 < int(told.stdout) < 2 ** 40
     assert told.returncode and 'MemoryError' in told.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize('error', [MemoryError(), fluid.core.EnforceNotMet('Error: Alloc 524288000 error!')])
+def test_too_little_memory_is_said_of_what(error):
+    with pytest.raises(RunError, match='too little memory for a cat'), memory.memory_for('a cat'):
+        raise error
+    with pytest.raises(fluid.core.EnforceNotMet), memory.memory_for('a cat'):
+        raise fluid.core.EnforceNotMet('Error: shapes differ')
 
 
 def test_a_container_has_no_more_memory_than_its_limit(tmp_path, monkeypatch):

@@ -330,7 +330,7 @@ def truncate(path):
 
 @pytest.mark.parametrize('arguments, words', [
     (['--data', 'nowhere'], 'nowhere is not a folder'),
-    (['--data', 'empty'], '--data empty: no high-resolution picture'),
+    (['--data', 'empty'], 'empty: no high-resolution picture'),
     (['--data', 'data', '--model', 'nowhere'], 'nowhere'),
     (['--data', 'data', '--model', 'data'], 'data is not this network'),
     (['--data', 'data', '--model', 'data/a.png'], 'data/a.png'),
@@ -524,6 +524,9 @@ def test_a_damaged_weights_file_is_named(folder, few_filters):
         (folder / 'alexnet.npz').write_bytes(data)
         with pytest.raises(command.RunError, match='alexnet.npz is damaged; remove it'):
             lpips_alex.read_weights(str(folder / 'alexnet.npz'))
+    np.savez(str(folder / 'alexnet.npz'), other=np.zeros(3))
+    with pytest.raises(command.RunError, match='alexnet.npz is damaged; remove it'):
+        lpips_alex.read_weights(str(folder / 'alexnet.npz'))
 
 
 def test_a_pickle_that_calls_anything_but_numpy_is_refused():

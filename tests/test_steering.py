@@ -116,6 +116,9 @@ def test_samples_figures_and_g_models_are_the_averages(run, data, tmp_path, tiny
     assert log_of(tmp_path / 'o')[0]['psnr_y'] != log_of(tmp_path / 'output')[0]['psnr_y']
     assert (tmp_path / 'o' / 'epoch_init_1_G.jpg').read_bytes() != (
         tmp_path / 'output' / 'epoch_init_1_G.jpg').read_bytes()
+    # Without the average there is one G, and none from before is left beside it.
+    assert run('train.py', '--resume', '--ema', '0', '--n-epoch-init', '2').code == 0
+    assert not (tmp_path / 'models' / 'g_models_raw').exists()
 
 
 # No adversarial loss
@@ -169,8 +172,8 @@ def test_validation_is_what_evaluate_measures_and_the_best_is_kept(run, data, va
         assert mean['ssim_y'] == pytest.approx(float(row['val_ssim_y']), abs=1e-6)
 
 
-@pytest.mark.parametrize('killed', [False, True])
-def test_the_best_on_other_pictures_is_not_compared(run, data, val, tmp_path, killed):
+@pytest.mark.parametrize('how', ['named', 'named, but killed', 'in the same folder'])
+def test_the_best_on_other_pictures_is_not_compared(run, data, val, tmp_path, how):
     """The same pictures in another place are not others."""
     grey = tmp_path / 'hard'
     grey.mkdir()
@@ -179,24 +182,31 @@ def test_the_best_on_other_pictures_is_not_compared(run, data, val, tmp_path, ki
     assert run('train.py', *QUICK, '--n-epoch', '0', '--val', 'val').code == 0
 
     def best(*arguments):
-        assert run('train.py', '--resume', *arguments).code == 0
+        result = run('train.py', '--resume', *arguments)
+        assert result.code == 0 and ('other pictures' in result.out) == ('4' in arguments)
         return json.loads((tmp_path / 'models' / 'best_g' / 'about.json').read_text())['epoch']
 
     val.rename(tmp_path / 'moved')
     assert best('--val', 'moved', '--n-epoch-init', '3', '--learning-rate-init', '1') < 3
-    if killed:
+    if how == 'in the same folder':
+        (tmp_path / 'moved' / '0.png').write_bytes((grey / 'noise.png').read_bytes())
+    elif how != 'named':
         # What a run with --val hard leaves that is killed before its first save.
         settings_file = tmp_path / 'models' / 'settings.json'
         settings_file.write_text(json.dumps({**json.loads(settings_file.read_text()), 'val': str(grey)}))
-    assert best(*() if killed else ('--val', 'hard'), '--n-epoch-init', '4') == 4
+    assert best(*['--val', 'hard'] if how == 'named' else [], '--n-epoch-init', '4') == 4
 
 
-def test_an_infinite_psnr_is_left_out_of_the_validation(val, tmp_path, tiny_g, monkeypatch):
+def test_a_validation_leaves_out_infinite_psnrs_and_does_without_memory(val, tmp_path, tiny_g, monkeypatch):
     monkeypatch.setattr(validation.metrics, 'psnr_y', mock.Mock(side_effect=[math.inf, 30.0]))
     rng = np.random.RandomState(0)
     network = {name: rng.uniform(0.1, 1, shape).astype(np.float32)
                for name, shape in layers.variables_of(srgan_g.SRGAN_g, [None, 3, None, None]).items()}
     assert validation.Validation(str(val), print).measure(network)['val_psnr_y'] == 30
+    said = []
+    monkeypatch.setattr(validation, 'upscale', mock.Mock(side_effect=MemoryError))
+    assert validation.Validation(str(val), said.append).measure(network) is None
+    assert said == ['not validated: this machine has too little memory for 0']
 
 
 def test_validation_every_few_epochs(run, data, val, tmp_path):

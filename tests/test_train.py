@@ -364,6 +364,17 @@ def test_an_update_for_which_there_is_too_little_memory_is_one_line(run, data):
         assert result.is_one_line(1, 'too little memory', '512 crops of 96 x 96', '--batch-size')
 
 
+def test_a_run_without_an_epoch_does_not_replace_the_log_of_another(run, start, data, tmp_path):
+    assert run('train.py', *QUICK, '--models', 'm', '--output', 'o').code == 0
+    before = (tmp_path / 'o' / 'log.csv').read_bytes()
+    process = start('train.py', *LONG, '--epoch-updates', '100000', '--save-minutes', '0.0001')
+    wait_for(lambda: (tmp_path / 'models' / 'state.npz').exists(), process)
+    process.kill()
+    process.communicate()
+    assert run('train.py', '--resume', '--output', 'o').is_one_line(2, 'o/log.csv is from another run', '--output')
+    assert (tmp_path / 'o' / 'log.csv').read_bytes() == before
+
+
 def test_two_runs_do_not_share_a_folder(run, start, data, tmp_path):
     first = start('train.py', *LONG, '--n-epoch', '1000')
     wait_for(lambda: (tmp_path / 'models' / 'settings.json').exists(), first)
@@ -380,6 +391,13 @@ def test_a_loss_that_is_not_finite_stops_the_run_before_it_is_saved(run, data, t
     assert (tmp_path / 'models' / 'state.npz').read_bytes() == before
     result = run('train.py', '--resume', '--n-epoch-init', '3', '--learning-rate-init', '1e-4')
     assert result.code == 0, result.err
+
+
+def test_a_state_that_has_diverged_is_not_gone_on_from(run, data):
+    once = [*QUICK, '--epoch-updates', '1', '--n-epoch-init', '1', '--n-epoch', '0', '--learning-rate-init', '1e37']
+    assert run('train.py', *once).code == 0
+    result = run('train.py', '--resume', '--n-epoch-init', '2', '--learning-rate-init', '1e-4')
+    assert result.is_one_line(1, 'became', 'that was saved is of no use: start again with --overwrite')
 
 
 def test_a_loss_that_is_not_finite_before_anything_is_saved_says_so(run, data, tmp_path):

@@ -9,7 +9,8 @@ TROUBLES = (
      'on it; try --label-smoothing 0.1, a lower --learning-rate-d, or a larger --adversarial-weight'),
     (lambda row: row['stage'] == STAGES[1] and row.get('d_told', 1.0) < 0.52,
      'D does not tell real pictures from generated ones (it is right about {d_told:.0%} of the pairs, for {epochs} '
-     'epochs), so G learns nothing from it; try --d-updates 2, another --learning-rate-d, or --discriminator features'),
+     'epochs), so G learns nothing from it; try --learning-rate-d with another rate, or in a new run --d-updates 2 or '
+     '--discriminator features'),
     (lambda row: row.get('waited', 0) > 0.02,
      'the updates waited {waited:.0%} of the time for pictures, for {epochs} epochs; try more --readers, or a larger '
      '--cache-mb'),

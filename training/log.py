@@ -23,14 +23,15 @@ COLOURS = {'psnr_y': 'C0', 'lpips': 'C0', 'l_g_pix': 'C0', 'l_g_gan': 'C0', 'lea
 class RunLog:
     """The rows of a run, written to log.csv and curves.png in a folder, and for VisualDL if `visualdl`.
 
-    log.csv always shows the whole run, the curves once they are drawn. Raises UsageError if the folder has the log of
-    another run, or if VisualDL is wanted and not installed.
+    log.csv always shows the whole run, the curves once they are drawn. moved: whether a resumed run had another folder
+    before. Raises UsageError if the folder has the log of another run, or if VisualDL is wanted and not installed.
     """
 
-    def __init__(self, folder, rows=(), visualdl=False):
+    def __init__(self, folder, rows=(), visualdl=False, moved=False):
         self.folder = folder
         self.rows = list(rows)
-        require_own(os.path.join(folder, 'log.csv'), self.rows)
+        if self.rows or moved:
+            require_own(os.path.join(folder, 'log.csv'), self.rows)
         # When the curves were last drawn, and of how many rows.
         self.drawn_at = -math.inf
         self.drawn_rows = None
@@ -62,11 +63,11 @@ class RunLog:
 
 def require_own(path, rows):
     """Raise UsageError if the log `path` does not begin with the rows of a resumed run, which would replace it."""
-    if rows and os.path.exists(path):
+    if os.path.exists(path):
         with open(path, newline='') as file:
             first = next(csv.DictReader(file), None)
         # No two runs take the same seconds, to all digits, for an epoch.
-        if first and first.get('seconds') != str(rows[0]['seconds']):
+        if first and first.get('seconds') not in [str(row['seconds']) for row in rows[:1]]:
             raise UsageError('%s is from another run; choose another folder with --output' % path)
 
 

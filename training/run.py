@@ -9,16 +9,16 @@ import numpy as np
 
 import programs
 import vgg19
-from cli.command import RunError, UsageError
+from cli.command import UsageError
 from cli.paddle_setup import choose_place, fluid, silent_stderr
-from cpu.memory import give_back_zeros, limit_to_available
+from cpu.memory import give_back_zeros, limit_to_available, memory_for
 from data_utils import standardized, to_uint8
 from layers import variables_of
 from losses import CONTENT_LOSSES
 from srgan_d import DISCRIMINATORS, variables_of_d
 from srgan_g import SRGAN_g
 from storage import checkpoint, networks, persistables, vgg19_sources
-from storage.files import lock
+from storage.files import lock, remove
 from training import cluster
 from training.stages import STEPS, Position
 
@@ -51,7 +51,10 @@ class Run:
                          'd_models': variables_of_d(settings.discriminator, settings.crop_size)}
         # The variables of D if the user gave a D to start from; every saved state then includes them.
         self.given_d = set(self.networks['d_models']) if settings.init_d else set()
-        self.exe.run(self.programs.startup, scope=self.scope)
+        self.updates = ('updates with %d crops of %d x %d: give a smaller --batch-size or --crop-size, or --recipe '
+                        'shipped' % (settings.batch_size, settings.crop_size, settings.crop_size))
+        with memory_for(self.updates):
+            self.exe.run(self.programs.startup, scope=self.scope)
         if on_cpu:
             give_back_zeros(self.scope, self.programs.startup)
             limit_to_available()
@@ -110,15 +113,8 @@ class Run:
 
     def step(self, name, feed):
         """Run the training program 'init_g', 'd' or 'g' on a feed -> {loss: value}. Raises RunError without memory."""
-        try:
+        with memory_for(self.updates):
             return getattr(self.programs, name).run(self.exe, self.scope, feed)
-        except (MemoryError, fluid.core.EnforceNotMet) as error:
-            if isinstance(error, fluid.core.EnforceNotMet) and 'Alloc' not in str(error):
-                raise
-            settings = self.settings
-            raise RunError('this machine has too little memory for updates with %d crops of %d x %d: give a smaller '
-                           '--batch-size or --crop-size, or --recipe shipped' % (
-                               settings.batch_size, settings.crop_size, settings.crop_size))
 
     def generator(self):
         """The variables of G as it is used, {name: array}: their moving average if there is one, else G itself."""
@@ -128,7 +124,8 @@ class Run:
         """Enlarge a picture with G as it is used: uint8 [H, W, 3] -> uint8 [4H, 4W, 3]."""
         for name, array in self.generator().items():
             persistables.set_variable(self.sample_scope, name, array)
-        found = self.programs.sample.run(self.exe, self.sample_scope, {'t_image': standardized(lr)[np.newaxis]})
+        with memory_for('the sample'):
+            found = self.programs.sample.run(self.exe, self.sample_scope, {'t_image': standardized(lr)[np.newaxis]})
         return to_uint8(found['test_im'][0])
 
     def state(self, stage):
@@ -150,6 +147,9 @@ class Run:
         self.save_network('g_models', self.generator().items())
         if self.average:
             self.save_network('g_models_raw', self.get(self.networks['g_models']))
+        else:
+            # One from before --ema 0 would be older than g_models.
+            remove(os.path.join(self.settings.models, 'g_models_raw'))
         if stage == 'gan':
             self.save_network('d_models', self.get(self.networks['d_models']),
                               {'discriminator': self.settings.discriminator})

@@ -1,6 +1,5 @@
 """The two stages of a run, and the position of a run in them."""
 import dataclasses
-import os
 
 from training.schedule import learning_rate
 
@@ -49,7 +48,7 @@ class Position:
     seconds: float = 0.0
     waited: float = 0.0
     rows: list = dataclasses.field(default_factory=list)
-    # The folder of --val, and the first of the rows whose PSNR is of its pictures.
+    # Which pictures --val has, see Validation.pictures, and the first of the rows whose PSNR is of these.
     val: str = None
     first_validated: int = 0
 
@@ -76,12 +75,13 @@ class Position:
         """The means of the losses over the epoch so far, {name: mean}."""
         return {name: total / self.update for name, total in self.totals.items()}
 
-    def validate_on(self, folder):
-        """Measure on the folder of --val from here on, whose PSNRs cannot be compared with the earlier one's."""
-        # An earlier one that has moved is not there any more.
-        if self.val != folder and os.path.isdir(self.val or ''):
+    def validate_on(self, pictures):
+        """Measure on these pictures from here on -> whether there were others, whose PSNRs cannot be compared."""
+        changed = self.val not in (None, pictures)
+        if changed:
             self.first_validated = len(self.rows)
-        self.val = folder
+        self.val = pictures
+        return changed
 
     def validated(self):
         """The rows whose PSNR on --val is of the present pictures, so that it can be compared."""

@@ -25,10 +25,6 @@ NO_POWER = (2 / 255) ** 2
 
 # Distances of two feature maps [N, C, H, W] -> a scalar: VGG19's map of G's picture, and its map of the real picture
 
-def mean_square(seen, wanted):
-    return fl.mse_loss(seen, wanted)
-
-
 def mean_square_of_paper(seen, wanted):
     """Mean square error of features that are divided by 12.75 (paper, section 3.2)."""
     return fl.mse_loss(seen, wanted) / 12.75 ** 2
@@ -59,7 +55,7 @@ CONTENT_LOSSES = {
     # The paper's SRGAN-MSE.
     'mse': ContentLoss(1.0, 0.0, {}, None, None),
     # The article's.
-    'pool5': ContentLoss(1.0, 2e-6, {'pool5': 1.0}, mean_square, 224),
+    'pool5': ContentLoss(1.0, 2e-6, {'pool5': 1.0}, fl.mse_loss, 224),
     # The paper's SRGAN-VGG54 and SRGAN-VGG22.
     'vgg54': ContentLoss(0.0, 1.0, {'vgg54': 1.0}, mean_square_of_paper, None),
     'vgg22': ContentLoss(0.0, 1.0, {'vgg22': 1.0}, mean_square_of_paper, None),

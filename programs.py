@@ -79,9 +79,9 @@ def build_for(settings, on_cpu, distribution=None):
 def build(crop_size, objective, seed, adam, moving_statistics=False):
     """Build Programs(startup, init_g, d, g, sample); startup is a Program, the others are Steps.
 
-    crop_size: side of the high-resolution crops in pixels; objective: a losses.Objective; seed: determines all initial
-    values; adam: AdamOptions. With `moving_statistics`, G's maps are normalised by the moving statistics, as when G is
-    used, and the statistics do not change.
+    crop_size: side of the high-resolution crops in pixels, a multiple of 4; objective: a losses.Objective; seed:
+    determines all initial values; adam: AdamOptions. With `moving_statistics`, G's maps are normalised by the moving
+    statistics, as when G is used, and the statistics do not change. Raises UsageError for crops too small for D.
     """
     startup = fluid.Program()
     startup.random_seed = seed

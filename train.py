@@ -117,10 +117,11 @@ def update(run, stage, feeds, learning_rate):
 def train(run, pictures, sample, measures, validation, log, stop):
     """The article's loop from the position of `run` on: epochs of init-G, then epochs in which D and G take turns.
 
-    sample: a pair of uint8 pictures, lr [h, w, 3] and hr [4h, 4w, 3]; G enlarges lr after every epoch, and `measures`
-    {column: function of two pictures} compares the result with hr. log: a RunLog; None for every trainer but the first,
-    so that these only train and save no samples. Returns True when both stages are done, or False, with the run saved,
-    as soon as `stop` has received a signal. Raises RunError if a loss is not finite.
+    pictures: Readers. sample: a pair of uint8 pictures, lr [h, w, 3] and hr [4h, 4w, 3]; G enlarges lr after every
+    epoch, and `measures` {column: function of two pictures} compares the result with hr. validation: a Validation, or
+    None. log: a RunLog; None for every trainer but the first, so that these only train and save no samples. Returns
+    True when both stages are done, or False, with the run saved, as soon as `stop` has received a signal. Raises
+    RunError if a loss is not finite, memory does not suffice, or the run cannot be saved.
     """
     settings, position = run.settings, run.position
     saved = time.monotonic()

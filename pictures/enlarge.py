@@ -22,12 +22,13 @@ STEEP = 0.75
 
 def upscale(image, model, tile=TILE, ensemble=False):
     """A picture four times as large, of the same type; a PIL image upright, as its EXIF data say, and of the same mode,
-    but L*a*b*, YCbCr and HSV become RGB, and alpha by which colours are multiplied becomes plain alpha.
+    but L*a*b*, YCbCr and HSV become RGB, a transparent colour of L or RGB becomes alpha, and alpha by which colours are
+    multiplied becomes plain alpha. Of its info it keeps dpi and icc_profile.
 
-    image: a PIL image, or an array uint8 or uint16 [H, W] or [H, W, C], C = 1 grey, 2 grey and alpha, 3 RGB, 4 RGB
-    and alpha. model: a cpu.fp32.Engine. tile: the side of a tile in pixels of `image`. ensemble: take the mean over the
-    eight flips and quarter turns, which is eight times as slow. Raises ValueError for other arrays, and for PIL images
-    with more than 16 bits for each colour.
+    image: a PIL image, or an array uint8 or uint16 [H, W] or [H, W, C], C = 1 grey, 2 grey and alpha, 3 RGB, 4 RGB and
+    alpha. model: a cpu.fp32.Engine. tile: the side of a tile in pixels of `image`, more than 2 * model.margin, which is
+    72 for the article's G. ensemble: take the mean over the eight flips and quarter turns, which is eight times as
+    slow. Raises ValueError for other arrays, and for PIL images with more than 16 bits for each colour.
     """
     if isinstance(image, Image.Image):
         lies = image.getexif().get(ORIENTATION) in (5, 6, 7, 8)

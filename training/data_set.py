@@ -26,7 +26,7 @@ def find_pictures(data, crop_size, warn, index=None, resume=False, data_lr=None,
     """Find the training pictures -> (their paths, the path of the picture held out for samples, partners).
 
     data: a list of [folder, weight], by which a picture is listed so many times, or None for the embedded pictures.
-    Left out are pictures that cannot be read or are smaller than the crop, low-resolution pictures beside originals,
+    Left out are pictures that cannot be read or are smaller than the crop, reduced and enlarged ones beside originals,
     and with `data_lr`, a folder of low-resolution pictures, those that have none in it; `warn` is called with them.
     partners: {path: the path of its low-resolution picture}. The held-out picture is the first that is large enough
     for a whole sample, else that with the longest short side; with `resume` the earlier run's, or one of its name.

@@ -13,7 +13,7 @@ import time
 
 import numpy as np
 
-from cli.command import Parser, positive
+from cli.command import Parser, positive, threads
 from cli.paddle_setup import MKL_AVX2
 
 BENCHMARKS = os.path.dirname(os.path.abspath(__file__))
@@ -37,7 +37,7 @@ def parser(name, description, quick, turns, packages):
                         help='most turns of a contestant (%s with --quick)' % turns)
     parser.add_argument('--python', metavar='FILE', default=os.path.join(ROOT, '.venv-bench', 'bin', 'python'),
                         help='the Python with %s (.venv-bench/bin/python)' % packages)
-    parser.add_argument('--threads', type=positive, metavar='N', default=len(os.sched_getaffinity(0)),
+    parser.add_argument('--threads', type=threads, metavar='N', default=len(os.sched_getaffinity(0)),
                         help='threads of each contestant (all cores)')
     parser.add_argument('--json', metavar='FILE', help='write all figures for programs')
     return parser

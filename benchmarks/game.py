@@ -51,8 +51,7 @@ def main(argv):
     if options.crop_size % SCALE:
         raise command.UsageError('--crop-size %d: it must be a multiple of %d' % (options.crop_size, SCALE))
     if 'features' in options.contestants and not vgg19_sources.find(None):
-        raise command.UsageError('--contestants features: pretrained/ has no weights of VGG19; '
-                                 '`python vgg19.py --fetch` gets them')
+        raise command.UsageError('--contestants features: %s' % vgg19_sources.MISSING)
     set_threads(options.threads)
     paths = list_images(os.path.abspath(options.data))
     if len(paths) <= HELD_OUT:

@@ -5,7 +5,7 @@ from PIL import Image, ImageOps
 
 from cpu.tiles import windows
 from data_utils import SCALE
-from pictures.picture import to_image
+from pictures.picture import extremes, to_image
 from reading.blocks import ORIENTATION
 from reading.picture_file import Picture, from_image
 
@@ -179,12 +179,6 @@ def bicubic(values, white):
     for size in ((SCALE * width, height), (SCALE * width, SCALE * height)):
         values = np.asarray(Image.fromarray(values.astype(np.float32)).resize(size, Image.BICUBIC)).clip(0, white)
     return values
-
-
-def extremes(pixels, radius):
-    """The least and the greatest value of each channel, up to `radius` pixels away: two arrays, of OpenCV's shape."""
-    kernel = np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)
-    return cv2.erode(pixels, kernel), cv2.dilate(pixels, kernel)
 
 
 def repeat(pixels, keep):

@@ -44,8 +44,7 @@ def with_palette(pixels):
     alpha = rgba[:, :, 3]
     rgba[alpha == 0] = 0
     numbers = rgba.view(np.uint32)[:, :, 0]
-    kernel = np.ones((3, 3), np.uint8)
-    flat = (cv2.erode(rgba, kernel) == cv2.dilate(rgba, kernel)).all(axis=2)
+    flat = np.equal(*extremes(rgba, 1)).all(axis=2)
     colours, counts = np.unique(numbers[flat], return_counts=True)
     # A picture in which nothing is flat has a transparent entry that nothing uses.
     exact = np.union1d(colours[np.argsort(-counts, kind='stable')[:EXACT]], np.uint32(0))
@@ -69,6 +68,12 @@ def with_palette(pixels):
     else:
         image.putpalette(np.frombuffer(palette, np.uint8).reshape(-1, 4)[:, :3].tobytes())
     return image
+
+
+def extremes(pixels, radius):
+    """The least and the greatest value of each channel, up to `radius` pixels away: two arrays, of OpenCV's shape."""
+    kernel = np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)
+    return cv2.erode(pixels, kernel), cv2.dilate(pixels, kernel)
 
 
 def extension(picture, image_format):

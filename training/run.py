@@ -51,9 +51,7 @@ class Run:
                          'd_models': variables_of_d(settings.discriminator, settings.crop_size)}
         # The variables of D if the user gave a D to start from; every saved state then includes them.
         self.given_d = set(self.networks['d_models']) if settings.init_d else set()
-        self.updates = ('updates with %d crops of %d x %d: give a smaller --batch-size or --crop-size, or --recipe '
-                        'shipped' % (settings.batch_size, settings.crop_size, settings.crop_size))
-        with memory_for(self.updates):
+        with self.memory_for_updates():
             self.exe.run(self.programs.startup, scope=self.scope)
         if on_cpu:
             give_back_zeros(self.scope, self.programs.startup)
@@ -86,8 +84,7 @@ class Run:
             if weights is None:
                 needs = ('--content-loss ' + settings.content_loss if content.features else
                          '--discriminator ' + settings.discriminator)
-                raise UsageError('%s: pretrained/ has no weights of VGG19; `python vgg19.py --fetch` gets them; or '
-                                 'give their path with --vgg PATH' % needs)
+                raise UsageError('%s: %s; or give their path with --vgg PATH' % (needs, vgg19_sources.MISSING))
             coarsest = max(maps, key=vgg19.OUTPUTS.index)
             vgg19.load(self.scope, weights, coarsest)
             self.vgg_names = set(vgg19.parameter_shapes(coarsest))
@@ -111,9 +108,15 @@ class Run:
         if self.average:
             self.average.follow(self.get(self.networks['g_models']))
 
+    def memory_for_updates(self):
+        """A context that raises RunError if there is too little memory for the updates of this run."""
+        settings = self.settings
+        return memory_for('updates with %d crops of %d x %d: give a smaller --batch-size or --crop-size, or --recipe '
+                          'shipped' % (settings.batch_size, settings.crop_size, settings.crop_size))
+
     def step(self, name, feed):
         """Run the training program 'init_g', 'd' or 'g' on a feed -> {loss: value}. Raises RunError without memory."""
-        with memory_for(self.updates):
+        with self.memory_for_updates():
             return getattr(self.programs, name).run(self.exe, self.scope, feed)
 
     def generator(self):

@@ -217,8 +217,8 @@ def choose_auto(settings):
     replaced = {name: value for name, value in wanted.items() if missing and needs_vgg19(name, value)}
     vars(settings).update({**wanted, **{name: AUTO[name] for name in replaced}})
     if replaced:
-        return '%s: pretrained/ has no weights of VGG19; `python vgg19.py --fetch` gets them' % ', '.join(
-            "%s is %s and not the recipe's %s" % (name, AUTO[name], value) for name, value in replaced.items())
+        return '%s: %s' % (', '.join("%s is %s and not the recipe's %s" % (name, AUTO[name], value)
+                                     for name, value in replaced.items()), vgg19_sources.MISSING)
     return None
 
 

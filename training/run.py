@@ -51,7 +51,7 @@ class Run:
                          'd_models': variables_of_d(settings.discriminator, settings.crop_size)}
         # The variables of D if the user gave a D to start from; every saved state then includes them.
         self.given_d = set(self.networks['d_models']) if settings.init_d else set()
-        with self.memory_for_updates():
+        with memory_for_updates(self.settings):
             self.exe.run(self.programs.startup, scope=self.scope)
         if on_cpu:
             give_back_zeros(self.scope, self.programs.startup)
@@ -108,15 +108,9 @@ class Run:
         if self.average:
             self.average.follow(self.get(self.networks['g_models']))
 
-    def memory_for_updates(self):
-        """A context that raises RunError if there is too little memory for the updates of this run."""
-        settings = self.settings
-        return memory_for('updates with %d crops of %d x %d: give a smaller --batch-size or --crop-size, or --recipe '
-                          'shipped' % (settings.batch_size, settings.crop_size, settings.crop_size))
-
     def step(self, name, feed):
         """Run the training program 'init_g', 'd' or 'g' on a feed -> {loss: value}. Raises RunError without memory."""
-        with self.memory_for_updates():
+        with memory_for_updates(self.settings):
             return getattr(self.programs, name).run(self.exe, self.scope, feed)
 
     def generator(self):
@@ -166,6 +160,12 @@ class Run:
         with silent_stderr(), fluid.scope_guard(self.scope):
             fluid.io.save_inference_model(folder, sample.feeds, list(sample.fetches.values()), self.exe,
                                           main_program=sample.program, program_only=True)
+
+
+def memory_for_updates(settings):
+    """A context that raises RunError if there is too little memory for the updates of a run."""
+    return memory_for('updates with %d crops of %d x %d: give a smaller --batch-size or --crop-size, or --recipe '
+                      'shipped' % (settings.batch_size, settings.crop_size, settings.crop_size))
 
 
 def state_file(settings):

@@ -202,6 +202,17 @@ def test_a_process_that_is_killed_ends_the_others_and_the_run_can_go_on(killed, 
     assert result.code == 0 and 'going on after' in result.out, result.err
 
 
+@pytest.mark.parametrize('error', ['internal error in RPCClient', 'Alloc'])
+def test_only_a_lost_connection_ends_a_trainer_by_one_line(error):
+    """When a server ends, Paddle aborts or raises such an error, whichever is first."""
+    code = ('from training import cluster\n'
+            'with cluster.ending_when_lost("gone"):\n'
+            '    raise cluster.fluid.core.EnforceNotMet(%r)\n' % error)
+    done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, stderr=subprocess.PIPE, universal_newlines=True)
+    lost = 'RPCClient' in error
+    assert done.returncode == 1 and (done.stderr == 'error: gone\n') == lost and ('Traceback' in done.stderr) != lost
+
+
 def test_a_trainer_with_other_settings_is_one_line(begin, place):
     several = ['--servers', free_servers(1)[0], '--trainers', '2', *RUN]
     server = begin('tiny.py', *several, '--role', 'pserver')

@@ -19,7 +19,7 @@ import srgan_g
 import train
 from cli.command import RunError, UsageError
 from cli.paddle_setup import fluid
-from training import dry_run, health, settings, validation
+from training import cluster, dry_run, health, settings, validation
 from training import run as runs
 from training.schedule import learning_rate
 from training.stages import Position
@@ -337,7 +337,7 @@ def test_a_dry_run_of_a_resumed_run_counts_the_rest(run, data, tmp_path):
     (MemoryError(), RunError), (fluid.core.EnforceNotMet('Alloc 8 GB error'), RunError),
     (fluid.core.EnforceNotMet('ShapeError'), fluid.core.EnforceNotMet)])
 def test_missing_memory_alone_is_called_so(error, told):
-    run = mock.Mock(settings=argparse.Namespace(batch_size=2, crop_size=32))
+    run = mock.Mock(settings=argparse.Namespace(batch_size=2, crop_size=32), cluster=cluster.Alone())
     run.programs.g.run.side_effect = error
     with pytest.raises(told):
         runs.Run.step(run, 'g', {})

@@ -4,6 +4,7 @@ On CPUs `fluid.DistributeTranspiler` rewrites the three training programs for pa
 slice of each network, with Adam's moments for it. A trainer still has all of G and D in its scope, so trainer 0 alone
 writes files. On GPUs NCCL averages the gradients, and every trainer updates its own copy of the networks.
 """
+import contextlib
 import ctypes
 import multiprocessing
 import os
@@ -128,6 +129,10 @@ class Alone:
         """{name: array} of the variables that tell the other processes about this one with the next update."""
         return {}
 
+    def connected(self):
+        """A context for what exchanges messages with the other processes."""
+        return contextlib.nullcontext()
+
     def enter(self, stage):
         """Begin a stage."""
 
@@ -192,10 +197,11 @@ class Trainer(StoppingTogether):
             # One entry for each slice: the whole variable (origin), the slice, and the endpoint of its server.
             self.parts[name] = transpiler.vars_overview.distributed_vars
         persistables.set_variable(scope, ALL_MESSAGES, np.zeros(2, np.float32))
-        line_for_abort(
+        self.lost = (
             'no answer from the servers %s for %d seconds, or a connection broke: a server or another trainer has '
             'ended, or an address is wrong; when all of them run again, `%s` goes on from the last save' % (
                 ','.join(settings.servers), rpc_deadline(), run_settings.resume_command(settings)))
+        line_for_abort(self.lost)
         self.compare(checksums(settings, position))
         # The servers answer this barrier when all trainers have reached it.
         self.run(scope, dict(type='fetch_barrier', inputs={'X': []}, outputs={'Out': []}, attrs={
@@ -229,6 +235,9 @@ class Trainer(StoppingTogether):
         self.updates += 1
         asked = self.stop.received is not None
         return {MESSAGE % self.settings.trainer_id: np.array([self.updates, asked], np.float32)}
+
+    def connected(self):
+        return ending_when_lost(self.lost)
 
     def enter(self, stage):
         """Trainer 0 sends its networks and moments to the servers."""
@@ -276,7 +285,8 @@ class Trainer(StoppingTogether):
         program = program or fluid.Program()
         for operation in operations:
             program.global_block().append_op(**operation)
-        self.exe.run(program, scope=scope)
+        with self.connected():
+            self.exe.run(program, scope=scope)
 
 
 def rows(part):
@@ -396,20 +406,35 @@ def in_plain_layout(block):
                              attrs={'scale': 1.0})
 
 
-def line_for_abort(line):
-    """If Paddle aborts the process, print the error `line` and exit with code 1.
+# A broken connection ends a trainer in one of two ways, whichever is first: a thread of Paddle's prints a C++ stack trace
+# and calls abort(), or the Executor, which waits for that thread, raises an exception. This lock is never released, so
+# that the error is printed once.
+ending = threading.Lock()
 
-    On a failed connection, a thread of Paddle's prints a C++ stack trace, which is hidden here, and calls abort().
-    """
+
+def end(line):
+    """Print the error `line` and end the process with code 1."""
+    ending.acquire()
+    command.complain(line, 1)
+    os._exit(1)
+
+
+@contextlib.contextmanager
+def ending_when_lost(line):
+    """A context in which the process ends with the error `line` if the Executor says that a connection is lost."""
+    try:
+        yield
+    except fluid.core.EnforceNotMet as error:
+        if 'RPCClient' not in str(error):
+            raise
+        end(line)
+
+
+def line_for_abort(line):
+    """If Paddle aborts the process, hide its stack trace and end with the error `line`."""
     global kept_handler
     if sys.stderr.fileno() == 2:
         sys.stderr = os.fdopen(os.dup(2), 'w', buffering=1)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-
-    @ctypes.CFUNCTYPE(None, ctypes.c_int)
-    def handler(_):
-        command.complain(line, 1)
-        os._exit(1)
-
-    kept_handler = handler
-    ctypes.CDLL(None).signal(signal.SIGABRT, handler)
+    kept_handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(lambda _: end(line))
+    ctypes.CDLL(None).signal(signal.SIGABRT, kept_handler)

@@ -110,7 +110,7 @@ class Run:
 
     def step(self, name, feed):
         """Run the training program 'init_g', 'd' or 'g' on a feed -> {loss: value}. Raises RunError without memory."""
-        with memory_for_updates(self.settings):
+        with memory_for_updates(self.settings), self.cluster.connected():
             return getattr(self.programs, name).run(self.exe, self.scope, feed)
 
     def generator(self):

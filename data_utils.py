@@ -91,9 +91,13 @@ def write_jpeg(path, image):
 
 
 def embedded(*names):
-    """The paths of photographs in scikit-image's wheel. Raises UsageError if scikit-image is not installed."""
+    """The paths of photographs in scikit-image's wheel. Raises UsageError if scikit-image or one of them is missing."""
     package = importlib.util.find_spec('skimage')
     if package is None:
         raise UsageError('without --data the photographs of scikit-image are used, which is not installed: '
                          'give --data DIR, or run `make setup`')
-    return [os.path.join(os.path.dirname(package.origin), 'data', name) for name in names]
+    paths = [os.path.join(os.path.dirname(package.origin), 'data', name) for name in names]
+    for path in paths:
+        if not os.path.isfile(path):
+            raise UsageError('%s, a photograph of scikit-image, is missing: install scikit-image again' % path)
+    return paths

@@ -19,8 +19,12 @@ COLOUR_WINDOW = 16
 SQUARE = 8
 SQUARES = 3
 LUMA = np.float32([0.299, 0.587, 0.114])
-# Power below that of a grey level of 255 counts as none, in [-1, 1].
-NO_POWER = (2 / 255) ** 2
+# A grey level of 255, in [-1, 1].
+GREY_LEVEL = 2 / 255
+# Power below that of a grey level counts as none.
+NO_POWER = GREY_LEVEL ** 2
+# The side of the windows of drawing_loss, in pixels; an odd number.
+DRAWING_WINDOW = 31
 
 
 # Distances of two feature maps [N, C, H, W] -> a scalar: VGG19's map of G's picture, and its map of the real picture
@@ -126,6 +130,25 @@ def log_power(image):
     return fl.log(fl.pool2d(power, min(SQUARES, height, width), 'avg', SQUARES) + NO_POWER)
 
 
+def drawing_loss(fake, target):
+    """A pixel loss for drawings, pages and screens alone: pictures [N, 3, H, W] -> a scalar.
+
+    A texture can look right in many ways, a letter in one, and the adversarial loss makes strokes of small letters that
+    cannot be read. Drawings have areas of exactly one colour, photographs hardly any. So this is the mean square error
+    of pixels, each weighted by the square of the share of pixels around it that are equal to the next ones.
+    """
+    def part(image, down, right):
+        height, width = target.shape[2:]
+        return fl.slice(image, [2, 3], [down, right], [height - 1 + down, width - 1 + right])
+
+    here = part(target, 0, 0)
+    steps = fl.elementwise_max(*[fl.abs(part(target, *moved) - here) for moved in ((1, 0), (0, 1))])
+    flat = fl.cast(fl.reduce_max(steps, 1, keep_dim=True) < fl.fill_constant([1], 'float32', GREY_LEVEL / 2), 'float32')
+    share = fl.pool2d(flat, DRAWING_WINDOW, 'avg', 1, DRAWING_WINDOW // 2)
+    errors = fl.reduce_mean(fl.square(part(fake, 0, 0) - here), 1, keep_dim=True)
+    return fl.reduce_mean(fl.square(share) * errors)
+
+
 # column: the loss's name in the log; weight: the setting with its weight, 0 in every recipe that does not set it; loss:
 # a function of G's picture and the real picture, [N, 3, H, W] in [-1, 1] -> a scalar; help: the text of the option;
 # label: the name of the curve.
@@ -138,6 +161,8 @@ PICTURE_LOSSES = (
                 "weight in G's loss of a penalty on areas of another colour", 'colours'),
     PictureLoss('l_g_spectrum', 'spectrum_weight', spectrum_loss,
                 "weight in G's loss of a penalty on textures where the real picture has none", 'textures'),
+    PictureLoss('l_g_drawing', 'drawing_weight', drawing_loss,
+                "weight in G's loss of a pixel loss for drawings, pages and screens", 'drawings'),
 )
 
 

@@ -190,6 +190,11 @@ def test_the_embedded_photographs_are_there():
         assert min(data_utils.read_image(path).shape[:2]) >= 300
 
 
+def test_an_embedded_photograph_that_is_missing_is_named():
+    with pytest.raises(UsageError, match='data/yeti.png.* is missing'):
+        data_utils.embedded('chelsea.png', 'yeti.png')
+
+
 def test_embedded_photographs_that_are_smaller_than_the_crop_are_named():
     said = []
     paths, _, _ = data_set.find_pictures(None, 400, said.append)

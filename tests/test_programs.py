@@ -670,11 +670,32 @@ def log_power(pictures):
     return np.log(means.reshape(2, 3, 3, 64)[..., 1:] + (2 / 255) ** 2)
 
 
+def test_the_pixel_loss_of_drawings_is_for_areas_of_one_colour_alone():
+    fake, target = noisy_pictures()
+    assert computed(losses.drawing_loss, fake, target) == 0
+    target[1, 8:40, 5:30] = 0.25
+    target[1, 20:24, 10:20] += np.float32(2 / 255)
+    assert computed(losses.drawing_loss, fake, target) == pytest.approx(drawing_error(fake, target), rel=1e-3)
+
+
+def drawing_error(fake, target):
+    """As losses.drawing_loss, by OpenCV."""
+    here = target[:, :-1, :-1]
+    steps = np.maximum(np.abs(target[:, 1:, :-1] - here), np.abs(target[:, :-1, 1:] - here)).max(3)
+    flat = (steps < 1 / 255).astype(np.float32)
+    window = dict(ddepth=-1, ksize=(31, 31), normalize=False, borderType=cv2.BORDER_CONSTANT)
+    inside = np.ones(flat.shape[1:], np.float32)
+    share = np.array([cv2.boxFilter(one, **window) / cv2.boxFilter(inside, **window) for one in flat])
+    return np.mean(share ** 2 * np.mean((fake[:, :-1, :-1] - here) ** 2, 3))
+
+
 @pytest.mark.parametrize('loss', losses.PICTURE_LOSSES)
 def test_a_penalty_is_a_part_of_gs_loss(tiny, loss):
     """With its weight, and after eight steps at most the share `left` of it is left."""
-    left = {'l_g_phase': 0.5, 'l_g_colour': 0.9, 'l_g_spectrum': 0.9}[loss.column]
+    left = {'l_g_phase': 0.5, 'l_g_colour': 0.9, 'l_g_spectrum': 0.9, 'l_g_drawing': 0.9}[loss.column]
     plain, held, feed = World(), World(picture_weights={loss.weight: 3000.0}), feed_of()
+    # An area of one colour.
+    feed['t_target_image'][:, :16] = 0.5
     columns = [world.programs.g.run(world.exe, world.scope, feed) for world in (plain, held)]
     assert loss.column not in columns[0] and columns[1][loss.column] > 0
     assert columns[1]['g_loss'] == pytest.approx(columns[0]['g_loss'] + 3000 * columns[1][loss.column], rel=1e-4)

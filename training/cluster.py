@@ -406,9 +406,9 @@ def in_plain_layout(block):
                              attrs={'scale': 1.0})
 
 
-# A broken connection ends a trainer in one of two ways, whichever is first: a thread of Paddle's prints a C++ stack trace
-# and calls abort(), or the Executor, which waits for that thread, raises an exception. This lock is never released, so
-# that the error is printed once.
+# A broken connection ends a trainer in one of two ways, whichever is first: a thread of Paddle's prints a C++ stack
+# trace and calls abort(), or the Executor, which waits for that thread, raises an exception. This lock is never
+# released, so that the error is printed once.
 ending = threading.Lock()
 
 

@@ -17,7 +17,7 @@ RUN = ['--data', 'data', '--recipe', 'scratch', '--content-loss', 'mse', '--crop
 # With these, g goes on with what d has computed.
 FIXED = [*RUN, '--moving-statistics', 'on']
 # Seconds after which the processes of these tests give each other up, and until they have ended then.
-PATIENCE, END = 12, 30
+PATIENCE, END = 24, 30
 
 
 def free_servers(count):

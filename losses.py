@@ -133,9 +133,9 @@ def log_power(image):
 def drawing_loss(fake, target):
     """A pixel loss for drawings, pages and screens alone: pictures [N, 3, H, W] -> a scalar.
 
-    A texture can look right in many ways, a letter in one, and the adversarial loss makes strokes of small letters that
-    cannot be read. Drawings have areas of exactly one colour, photographs hardly any. So this is the mean square error
-    of pixels, each weighted by the square of the share of pixels around it that are equal to the next ones.
+    A texture can look right in many ways, a letter in one, but the adversarial loss makes strokes of small letters.
+    Drawings have areas of exactly one colour, photographs hardly any. So this is the mean square error of pixels, each
+    weighted by the square of the share of pixels around it that are equal to the next ones.
     """
     def part(image, down, right):
         height, width = target.shape[2:]

@@ -126,7 +126,7 @@ RECIPES['photo'] = dict(
     phase_weight=3000.0,                 # more would hold textures back, whose places are uncertain
     colour_weight=500.0,                 # keeps skin and sky from being tinted
     spectrum_weight=2.0,                 # keeps them smooth
-    drawing_weight=1000.0)               # keeps letters readable
+    drawing_weight=1000.0)               # keeps letters closer to what the picture tells
 # What a recipe that does not name them has: nothing of them.
 OFF = {'degrade': 'none', 'learning_rate_d': None, 'warm_up': 0, 'label_smoothing': 0.0, 'ema': 0.0,
        **{loss.weight: 0.0 for loss in PICTURE_LOSSES}}

@@ -61,22 +61,40 @@ def test_what_noise_and_blur_do_to_a_plain_edge():
     assert left[0] > 2 * left[1] > 4 * left[2] and left[2] < wear.SHARP < left[0]
 
 
-def drawing(side=160):
+def drawing(side):
     image = Image.new('RGB', (side, side), 'white')
     draw = ImageDraw.Draw(image)
-    for number in range(8):
-        draw.text((5, 5 + 18 * number), 'Letters and lines %d' % number, fill='black')
-        draw.line((0, 20 * number, side, 170 - 20 * number), fill=(30 * number, 0, 90))
+    for top in range(5, side - 20, 19):
+        draw.text((5 + top % 11, top), 'Letters and lines %d' % top, fill='black')
+        draw.line((side // 2, top, side - 9, side - top), fill=(top % 250, 0, 90))
     return np.asarray(image)
 
 
-def test_what_is_drawn_is_worn_as_a_jpeg_file(tmp_path):
+def test_a_drawing_that_was_jpeg_is_worn_whatever_file_holds_it():
+    image = drawing(400)
+    assert not is_worn(image)
+    for quality, top, left in ((40, 0, 0), (75, 5, 2), (90, 1, 7)):
+        assert is_worn(jpeg(image, quality)[top:, left:])
+
+
+def test_a_drawing_as_a_jpeg_file_is_worn_by_its_tables(tmp_path):
     path = str(tmp_path / 'drawing.jpg')
-    for quality in (95, 91, 90, 50):
-        Image.fromarray(drawing()).save(path, quality=quality)
+    for quality in (91, 90, 50):
+        Image.fromarray(drawing(60)).save(path, quality=quality)
         picture = read_picture(path)
         assert is_worn(picture.pixels, picture.steps) == (quality <= 90)
-    assert not is_worn(drawing())
+    assert not is_worn(drawing(60))
+
+
+def test_what_lies_on_a_grid_of_its_own_was_not_jpeg():
+    """Tiles of faint colours, and a table whose columns alone begin at one place of 8."""
+    tiles = np.kron(np.random.RandomState(0).randint(0, 6, (20, 20, 1)) + 100, np.ones((8, 8, 3), int)).astype(np.uint8)
+    table = np.full((240, 240, 3), 255, np.uint8)
+    for row in range(0, 230, 13):
+        table[row:row + 6, 7::32] = 250
+        table[row + 1:row + 5, 8::32] = 40
+    assert wear.ends_at_one_place(table.astype(np.int16)) > wear.ON_GRID
+    assert max(wear.flat_ends(tiles), wear.flat_ends(table)) < wear.ON_GRID
 
 
 @pytest.mark.parametrize('image', [

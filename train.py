@@ -21,7 +21,7 @@ from cli.paddle_setup import set_threads
 from cli.progress import Bar
 from measuring import lpips_alex, report
 from measuring.metrics import psnr_y
-from training import cluster, data_set, feeds, health, visual_log
+from training import data_set, feeds, health, servers, visual_log
 from training import settings as run_settings
 from training.dry_run import forecast
 from training.log import RunLog
@@ -37,7 +37,7 @@ def main(argv):
     missing = run_settings.choose_auto(settings)
     run_settings.check_batch(settings)
     if settings.role == 'pserver':
-        return cluster.serve(settings, load_state(settings)[1])
+        return servers.serve(settings, load_state(settings)[1])
     # If there are several trainers, only the first writes files and prints what concerns all of them.
     first = settings.trainer_id == 0
     writes = first and not settings.dry_run

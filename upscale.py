@@ -49,6 +49,8 @@ PAGE = 'compare.html'
 def main(argv):
     options = parse(argv)
     jobs = plan(options.pictures, options.output)
+    if options.format and jobs and jobs[0].ending:
+        raise UsageError('--format %s: the ending of -o %s names the format already' % (options.format, options.output))
     model_path = networks.find(options.model) if options.model else networks.default()
     if not model_path:
         raise UsageError('no network: neither %s nor pretrained/srgan exists; `python train.py` trains one, '
@@ -108,7 +110,7 @@ def parse(argv):
                         help='side of a tile in pixels (%d); a smaller one needs less memory' % TILE)
     parser.add_argument('--ensemble', action='store_true',
                         help='mean over the eight flips and turns; eight times as slow')
-    parser.add_argument('--format', choices=('png', 'jpg'), default='png', help='png, or jpg of quality 95')
+    parser.add_argument('--format', choices=('png', 'jpg'), help='png (as without it), or jpg of quality 95')
     parser.add_argument('--compare', action='store_true', help='write %s too, in -o or beside the first picture: a '
                         'page that compares the pictures with nearest and bicubic' % PAGE)
     parser.add_argument('--overwrite', action='store_true', help='replace files that exist')
@@ -232,7 +234,7 @@ def enlarge_file(job, model_for, options, count, sources, side=None):
     """
     picture = read_picture(job.source, float('inf') if options.huge else MAX_PIXELS)
     height, width = picture.pixels.shape[:2]
-    ending = job.ending or extension(picture, options.format)
+    ending = job.ending or extension(picture, options.format or 'png')
     path = job.result if job.ending else job.result + ending
     if os.path.exists(path) and not options.overwrite:
         count['skipped'] += 1

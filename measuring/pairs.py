@@ -175,7 +175,8 @@ def find_pairs(folder):
 
     relative = {path: os.path.relpath(path, folder).replace(os.sep, '/') for path in paired}
     shown = {path: re.sub('_HR$', '', os.path.splitext(relative[path])[0]) for path in paired}
-    count = collections.Counter(shown.values())
+    # Two pictures can have one name without ending, and a.png.png has without it the whole name of a.png.
+    count = collections.Counter([*shown.values(), *relative.values()])
     return [Pair(shown[path] if count[shown[path]] == 1 else relative[path], path, partners[path])
             for path in paired], left_out
 

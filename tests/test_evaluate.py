@@ -247,7 +247,8 @@ def test_int8_that_is_not_there_is_refused(folder, generator, tell, monkeypatch)
 def test_pictures_that_differ_in_their_extension_alone_are_both_measured(folder, report):
     write(folder / 'data/a.png', photograph(40, 40, 1))
     write(folder / 'data/a.bmp', photograph(40, 40, 2))
-    assert list(report('--data', 'data')['models']['bicubic']['pictures']) == ['a.bmp', 'a.png']
+    write(folder / 'data/a.png.png', photograph(40, 40, 3))
+    assert list(report('--data', 'data')['models']['bicubic']['pictures']) == ['a.bmp', 'a.png', 'a.png.png']
 
 
 def test_a_npz_is_the_same_network(folder, generator, report):

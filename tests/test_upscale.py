@@ -689,6 +689,7 @@ class TestWrongUsage:
         assert enlarge('nothing').is_one_line(2, 'nothing')
         assert enlarge('a.png', '--tile', '16').is_one_line(2, '--tile')
         assert enlarge('a.png', '--tile', '-3').is_one_line(2, '--tile')
+        assert enlarge('a.png', '-o', 'large.png', '--format', 'jpg').is_one_line(2, '--format jpg', '-o large.png')
         assert run('upscale.py', 'a.png', '--model', 'nowhere').is_one_line(2, 'nowhere')
         assert run('upscale.py', 'a.png', '--model', 'nothing').is_one_line(2, 'nothing')
         assert not (tmp_path / 'a_x4.png').exists()

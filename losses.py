@@ -9,6 +9,7 @@ import numpy as np
 
 from cli.paddle_setup import fluid
 from data_utils import SCALE
+from measuring import lpips_alex
 
 fl = fluid.layers
 
@@ -50,9 +51,18 @@ def angle(seen, wanted):
     return fl.reduce_mean(seen / seen_norm + wanted / wanted_norm - 2.0 * product * fl.rsqrt(seen_norm * wanted_norm))
 
 
+def lpips(fake, target):
+    """LPIPS, which evaluate.py measures, of pictures [N, 3, H, W] of at least 31 x 31 -> a scalar.
+
+    It is fitted to what people see, but hardly sees dots on smooth surfaces; phase_loss does. Of a network that has
+    learnt from it, it says less than of others.
+    """
+    return fl.reduce_mean(lpips_alex.lpips(fake, target))
+
+
 # A content loss: pixel_weight x the mean square error of pixels + percep_weight x the weighted sum of `distance` over
-# VGG19's feature maps. features: {map: its weight}, from fine to coarse; size: the side in pixels to which pictures are
-# resized for VGG19, or None.
+# VGG19's feature maps. features: {map: its weight}, from fine to coarse, or {} if `distance` is one of the pictures
+# themselves; size: the side in pixels to which pictures are resized for VGG19, or None.
 ContentLoss = collections.namedtuple('ContentLoss', 'pixel_weight percep_weight features distance size')
 
 CONTENT_LOSSES = {
@@ -69,6 +79,7 @@ CONTENT_LOSSES = {
     # The same maps, by the directions of their features.
     'directions': ContentLoss(20.0, 1.0, {'vgg12': 2.0, 'vgg22': 0.2, 'vgg34': 3.0, 'vgg44': 1.0, 'vgg54': 1.0},
                               angle, None),
+    'lpips': ContentLoss(8.0, 1.0, {}, lpips, None),
 }
 
 
@@ -248,6 +259,6 @@ def objective_of(settings):
 # The loss columns of the log, in order, and {column: label} of each panel of the curves.
 COLUMNS = ('l_g_pix', 'l_g_percep', *[loss.column for loss in PICTURE_LOSSES], 'l_g_gan', 'g_loss', 'l_d_real',
            'l_d_fake', 'l_d_pair', 'd_real', 'd_fake', 'd_told')
-CONTENT_CURVES = {'l_g_pix': 'pixels', 'l_g_percep': 'VGG19', **{loss.column: loss.label for loss in PICTURE_LOSSES}}
+CONTENT_CURVES = {'l_g_pix': 'pixels', 'l_g_percep': 'features', **{loss.column: loss.label for loss in PICTURE_LOSSES}}
 ADVERSARIAL_CURVES = {'l_g_gan': 'G', 'l_d_real': 'D, real', 'l_d_fake': 'D, generated', 'l_d_pair': 'D, pairs'}
 OPINION_CURVES = {'d_real': 'of real pictures', 'd_fake': "of G's pictures", 'd_told': 'share of pairs told apart'}

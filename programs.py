@@ -153,6 +153,9 @@ def g_step(startup, crop_size, objective, moving_statistics, adam):
                 resized = bilinear_resize(fake, content.size), picture('vgg19_input', content.size)
                 pair = [feature_maps(image, content.features) for image in resized]
             losses['l_g_percep'] = perceptual_loss(content, *pair)
+        elif content.distance:
+            losses['l_g_percep'] = content.distance(fake, t_target_image)
+        if 'l_g_percep' in losses:
             loss += content.percep_weight * losses['l_g_percep']
         with already_initialised():
             verdicts = judge(discriminator, (t_target_image, fake), (target_maps, fake_maps), frozen=True)

@@ -187,7 +187,7 @@ OPTIONS = {
         recipe_option('schedule', 'the same in the adversarial training', type=schedule.parse, metavar='S'),
         recipe_option('warm_up', 'the learning rate rises from zero over the first N updates of each stage',
                       type=natural, metavar='N'),
-        recipe_option('content_loss', "the loss that keeps G close to the real picture; auto: the recipe's if VGG19's "
+        recipe_option('content_loss', "the loss that keeps G close to the real picture; auto: the recipe's if its "
                       'weights are found, else mse', choices=('auto', *CONTENT_LOSSES)),
         recipe_option('discriminator', "D: the article's, the paper's, or small ones that see VGG19's features; auto: "
                       "the recipe's if VGG19's weights are found or not needed, else the article's",

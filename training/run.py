@@ -59,8 +59,8 @@ class Run:
             limit_to_available()
         self.frozen = self.load_vgg19()
         if settings.content_loss == 'lpips':
-            if not os.path.exists(lpips_alex.WEIGHTS):
-                raise UsageError('--content-loss lpips: ' + lpips_alex.MISSING)
+            if lpips_alex.missing():
+                raise UsageError('--content-loss lpips: ' + lpips_alex.missing())
             self.frozen |= lpips_alex.load(self.scope)
 
         variables, position = load_state(settings)

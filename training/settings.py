@@ -227,7 +227,7 @@ def choose_auto(settings):
 def missing_for(name, value, vgg):
     """A line on the weights that a value of a setting of AUTO needs, if they are missing, else None; vgg: --vgg."""
     if (name, value) == ('content_loss', 'lpips'):
-        return None if os.path.exists(lpips_alex.WEIGHTS) else lpips_alex.MISSING
+        return lpips_alex.missing()
     needed = CONTENT_LOSSES[value].features if name == 'content_loss' else DISCRIMINATORS[value].maps
     return vgg19_sources.MISSING if needed and not vgg19_sources.find(vgg) else None
 

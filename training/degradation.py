@@ -12,13 +12,13 @@ from PIL import Image
 from data_utils import LR_RESIZES, SCALE
 
 # Chances, and ranges from which values are drawn evenly.
-CLEAN = 0.2                # of the crops stay as they are, so that clean pictures are enlarged as well as before
-BLUR = 0.5                 # are out of focus or shaken
+CLEAN = 0.1                # of the crops stay as they are, so that G leaves alone what is not worn
+BLUR = 0.3                 # are out of focus or shaken
 BLUR_WIDTH = (0.5, 2.4)    # standard deviation in pixels of the high resolution
 BLUR_ROUND = 0.6           # of the blurs are round; the others have a width of their own in each of two directions
-PLAIN_KERNEL = 0.5         # are reduced by the recipe's kernel; the others by one that programs offer for it
+PLAIN_KERNEL = 0.6         # are reduced by the recipe's kernel; the others by one that programs offer for it
 KERNELS = (Image.BOX, Image.BILINEAR, Image.HAMMING, Image.LANCZOS)
-NOISE = 0.5                # are noisy
+NOISE = 0.3                # are noisy
 NOISE_LEVEL = (1.0, 14.0)  # standard deviation in grey levels of the low resolution, at mid-grey if Poisson's
 NOISE_POISSON = 0.4        # of the noises grow with the brightness, as a sensor's do
 NOISE_GREY = 0.4           # of the noises are the same in all colours

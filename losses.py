@@ -79,7 +79,7 @@ CONTENT_LOSSES = {
     # The same maps, by the directions of their features.
     'directions': ContentLoss(20.0, 1.0, {'vgg12': 2.0, 'vgg22': 0.2, 'vgg34': 3.0, 'vgg44': 1.0, 'vgg54': 1.0},
                               angle, None),
-    'lpips': ContentLoss(8.0, 1.0, {}, lpips, None),
+    'lpips': ContentLoss(3.0, 1.0, {}, lpips, None),
 }
 
 

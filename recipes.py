@@ -127,7 +127,7 @@ RECIPES['photo'] = dict(
     phase_weight=80.0,                   # LPIPS hardly sees dots
     colour_weight=7.0,                   # keeps skin and sky from being tinted
     spectrum_weight=0.02,                # keeps them smooth
-    drawing_weight=10.0)                 # keeps letters closer to what the picture tells
+    drawing_weight=40.0)                 # keeps letters closer to what the picture tells
 # What a recipe that does not name them has: nothing of them.
 OFF = {'degrade': 'none', 'learning_rate_d': None, 'warm_up': 0, 'label_smoothing': 0.0, 'ema': 0.0,
        **{loss.weight: 0.0 for loss in PICTURE_LOSSES}}

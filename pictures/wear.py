@@ -8,21 +8,23 @@ BLOCK = 8
 # The mean step of JPEG's usual table for the brightness: 11.5 at quality 90, 10.4 at 91.
 COARSE = 10.5
 # Reduced photographs have 0.03 at most if they were never JPEG, about 0.1 after JPEG of quality 95, 0.23 after 90, 0.32
-# after 85 and 0.4 after 75. Up to quality 90 `photo` is the better network, above it srgan.
+# after 85 and 0.4 after 75. Up to quality 90 `photo` is the better network. At 92 srgan has 0.4 dB more, though LPIPS,
+# from which `photo` has learnt, prefers `photo` up to 95.
 COMPRESSED = 0.2
 # Above this are 1 % of 660 drawn pages that were never JPEG. By this and the other measures, 93, 90, 83 and 78 % of 300
-# are worn after JPEG of quality 40, 75, 90 and 95. For drawings `photo` is the better network up to quality 98.
+# are worn after JPEG of quality 40, 75, 90 and 95. For drawings `photo` is the better network at any quality.
 ON_GRID = 0.3
-# So many pixels of a drawing are near its ground. Of 452 reduced photographs after JPEG of quality 92 or 95, for which
-# srgan is the better network, 1 % pass for a drawing with its flat areas on the grid.
+# So many pixels of a drawing are near its ground. Of 452 reduced photographs after JPEG of quality 92 or 95, which
+# srgan enlarges, 1 % pass for a drawing with its flat areas on the grid.
 DRAWING = 0.45
 # Above this are, of 213 reduced photographs, 1 as it is, 88 % with colour noise of 3 grey levels, 95 % with 4, and 73 %
-# with grey noise of 5. From 3 or 4 on `photo` is the better network, for drawings from less on.
+# with grey noise of 5. From 2 on at the latest `photo` is the better network, for photographs and drawings.
 NOISY = 1.5
 # Noise is at least this strong in fine waves, beside rather coarse ones.
 WHITE = 0.68
-# Below this are none of these photographs as they are, 76 % of them if they were blurred by 0.5 pixels, from where on
-# `photo` is the better network, and all if by 0.75 pixels. Edges of drawings stay sharper: 17 and 98 % of 60.
+# Below this are none of these photographs as they are, 76 % of them if they were blurred by 0.5 pixels, where both
+# networks are equally good, and all if by 0.75 pixels, where `photo` is better. Edges of drawings stay sharper: 17 and
+# 98 % of 60.
 SHARP = 0.16
 # Blocks whose coarse waves have less power have no edge in them.
 EDGE = 500
